@@ -1,0 +1,35 @@
+"""jaxnn: neural networks on JAX in which the backward pass is first class.
+
+The table of contents, in reading order.
+"""
+
+from jaxnn import schedules
+from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from jaxnn.arrays import Static
+from jaxnn.combinators import Remat, Repeat, Residual, Serial, replaced
+from jaxnn.descent import bgd, mbgd, sgd
+from jaxnn.evaluation import Evaluation, accuracy, evaluate, predict
+from jaxnn.examples import Examples
+from jaxnn.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
+from jaxnn.layer import Backward, Folded, Forward, Init, Layer, Node, couples_batch, fold, walk
+from jaxnn.layers import BatchNorm, Dense, DenseParams, Dropout, Flatten, Rescale, Reshape
+from jaxnn.losses import HalfSquaredError, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.objective import Gradient, autodiff, backprop
+from jaxnn.penalties import l1, l2, weight_mask
+from jaxnn.run import History, Keys, Run, start
+from jaxnn.updates import (
+    UpdateRule,
+    adam,
+    adamw,
+    apply_updates,
+    chain,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+    gradient_descent,
+    momentum,
+    nesterov,
+    weight_decay,
+)
+
+__version__ = "0.1.0"

@@ -1,0 +1,59 @@
+"""Named axes: what a gradient and a loop must know when one program runs on several devices.
+
+Inside `shard_map` or `pmap`, every device holds the same params and its own share of a batch. `axis_name` None means
+one device, and every function here is then the identity.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.arrays import PyTree
+
+
+def varying_like(tree: PyTree, x: jax.Array) -> PyTree:
+    """The tree, marked as varying over the mesh axes that x varies over.
+
+    `jax.grad` with respect to replicated params gives, under `shard_map(check_vma=True)`, a gradient that is already
+    summed over the devices. A gradient should be local here, whoever computes it: so the params are marked first.
+    """
+    axes = _varying(x)
+
+    def mark(leaf: jax.Array) -> jax.Array:
+        missing = tuple(sorted(axes - _varying(leaf)))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(mark, tree)
+
+
+def _varying(x: Any) -> frozenset[str]:
+    return frozenset(jax.typeof(x).manual_axis_type.varying)
+
+
+def share(indices: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+    """This device's share of a batch's indices, and 1 for each of them that is real, 0 for padding.
+
+    A batch that the devices don't divide (the ragged last one) is padded with its first index; the objective gives
+    padding the weight 0, so it changes no mean.
+    """
+    if axis_name is None:
+        return indices, jnp.ones(indices.shape, bool)
+    n, devices = indices.shape[0], jax.lax.axis_size(axis_name)
+    each = -(-n // devices)
+    padded = jnp.concatenate([indices, jnp.broadcast_to(indices[:1], (each * devices - n,))])
+    start = jax.lax.axis_index(axis_name) * each
+    mine = jax.lax.dynamic_slice_in_dim(padded, start, each)
+    return mine, start + jnp.arange(each) < n
+
+
+def own_key(key: jax.Array, axis_name: str | None) -> jax.Array:
+    """A key of this device's own, so that no two devices draw the same dropout mask."""
+    return key if axis_name is None else jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+
+def pooled(sums: PyTree, weight: jax.Array, axis_name: str | None) -> tuple[PyTree, jax.Array]:
+    """From the devices' weighted sums to the one mean: sums are added, weights are added, and divided once."""
+    if axis_name is not None:
+        sums, weight = jax.lax.psum((sums, weight), axis_name)
+    return jax.tree.map(lambda leaf: leaf / weight.astype(leaf.dtype), sums), weight

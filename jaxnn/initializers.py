@@ -1,0 +1,89 @@
+"""How weights start: recipes that call `jax.nn.initializers`, whose closures are neither equal nor picklable.
+
+An initialiser is called as jax's are, `initialiser(key, shape, dtype)`, so jax's can be used in their place. The last
+two axes of a shape are fan-in and fan-out: a Dense weight is (N_in, N_out).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.arrays import Shape
+from jaxnn.layer import recipe
+
+
+@recipe
+class Zeros:
+    """All zeros: biases."""
+
+    def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
+        return jnp.zeros(shape, dtype)
+
+
+@recipe
+class Normal:
+    """w ~ N(0, std^2)."""
+
+    std: float = 1.0
+
+    def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
+        return jax.nn.initializers.normal(self.std)(key, shape, dtype)
+
+
+@recipe
+class Uniform:
+    """w ~ U(low, high)."""
+
+    low: float = -0.1
+    high: float = 0.1
+
+    def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, self.low, self.high)
+
+
+@recipe
+class Glorot:
+    """Var(w) = 2 / (fan_in + fan_out): keeps signals and error terms through linear or tanh layers.
+
+    The distribution is `truncated_normal` (at two standard deviations, rescaled to the variance), `normal` or
+    `uniform`, as in `jax.nn.initializers.variance_scaling`.
+    Source: Glorot and Bengio 2010, equation 16.
+    """
+
+    distribution: str = "truncated_normal"
+
+    def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
+        return _variance_scaling(1.0, "fan_avg", self.distribution, key, shape, dtype)
+
+
+@recipe
+class He:
+    """Var(w) = 2 / fan_in: keeps signals through ReLU layers, which drop half of them.
+
+    Distributions as in `Glorot`. Source: He et al. 2015, equation 10.
+    """
+
+    distribution: str = "truncated_normal"
+
+    def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
+        return _variance_scaling(2.0, "fan_in", self.distribution, key, shape, dtype)
+
+
+@recipe
+class LeCun:
+    """Var(w) = 1 / fan_in: keeps signals through linear layers.
+
+    Distributions as in `Glorot`. Source: LeCun et al. 1998, "Efficient BackProp", section 4.6.
+    """
+
+    distribution: str = "truncated_normal"
+
+    def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
+        return _variance_scaling(1.0, "fan_in", self.distribution, key, shape, dtype)
+
+
+def _variance_scaling(
+    scale: float, mode: str, distribution: str, key: jax.Array, shape: Shape, dtype: Any
+) -> jax.Array:
+    return jax.nn.initializers.variance_scaling(scale, mode, distribution)(key, shape, dtype)

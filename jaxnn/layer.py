@@ -1,0 +1,205 @@
+"""The protocol of a layer: a recipe with a few pure methods.
+
+Glossary:
+    recipe   the layer object: hashable, equal by value, without a single array
+    params   what is trained
+    state    what is carried from step to step and not differentiated (running statistics)
+    cache    what forward saved and backward needs beside params
+    dy, dx   the cotangents of output and input: dL/dy, the layer's *error term*, and dL/dx
+    fold     one backward pass over a network, with somebody watching or nobody
+
+`params`, `state` and `cache` are always there, and empty (`()`) where a layer has no use for them.
+
+Laws, which `tests/test_laws.py` holds every layer to. For a batch x of shape (B, *shape):
+    1. `forward(...).y` has the shape (B, *output_shape(shape)).
+    2. `backward` returns dparams of the structure, shapes and dtypes of params, and dx of x's
+       (None where x is of integers: there is no gradient to give).
+    3. `backward(params, cache, dy)` is the vector-Jacobian product of `forward` at the point where the cache was
+       made; it is linear in dy.
+    4. `forward` and `backward` are pure: same arguments, same bits; `jit` and `vmap` change nothing but rounding.
+    5. Row b of y depends on row b of x alone, unless the layer says `couples_batch`.
+    6. A recipe is hashable, equal to its copy, picklable, and its repr can be evaluated.
+"""
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol, dataclass_transform, runtime_checkable
+
+import jax
+from jax.tree_util import keystr
+
+from jaxnn.arrays import PyTree, Shape
+
+Path = tuple[Any, ...]
+Notes = OrderedDict[str, Any]
+
+
+class Init(NamedTuple):
+    params: PyTree
+    state: PyTree
+
+
+class Forward(NamedTuple):
+    y: jax.Array
+    state: PyTree
+    cache: PyTree
+
+
+class Backward(NamedTuple):
+    dparams: PyTree
+    dx: jax.Array | None
+
+
+class Folded(NamedTuple):
+    """What one node of a fold returns: its backward, and the notes taken at it and below it, in forward order."""
+
+    dparams: PyTree
+    dx: jax.Array | None
+    notes: Notes
+
+
+class Node(NamedTuple):
+    """What an observer is shown of a layer during the backward pass; dy is the layer's error term."""
+
+    path: Path
+    layer: Any
+    params: PyTree
+    cache: PyTree
+    dy: jax.Array
+    dparams: PyTree
+    dx: jax.Array | None
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """Structural: a layer inherits from nothing, it has these methods.
+
+    Shapes: `shape` is that of one example, without the batch axis; x is (B, *shape).
+    """
+
+    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+        """Params and state for examples of a shape; dtype None is JAX's default float."""
+        ...
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of one example's output; plain Python."""
+        ...
+
+    def forward(
+        self,
+        params: PyTree,
+        state: PyTree,
+        x: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        train: bool = False,
+    ) -> Forward: ...
+
+    def backward(self, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward: ...
+
+
+Visit = Callable[[Path, Layer, PyTree, PyTree, jax.Array], Folded]
+Observer = Callable[[Node], Any]
+
+
+@runtime_checkable
+class Composite(Layer, Protocol):
+    """A layer made of layers. It has `children`, and writes its backward once, as a fold over them."""
+
+    @property
+    def children(self) -> tuple[tuple[Any, Layer], ...]:
+        """(key, layer) pairs in forward order; the key is the child's step in the params' tree path."""
+        ...
+
+    def fold(self, visit: Visit, path: Path, params: PyTree, cache: PyTree, dy: jax.Array) -> Folded:
+        """Apply `visit` to the children in reverse and merge what they return."""
+        ...
+
+
+class Parameterless:
+    """What layers without params, state or a change of shape share. A convenience: the protocol asks for no base."""
+
+    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+        return Init((), ())
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+
+@dataclass_transform(frozen_default=True)
+def recipe(cls: type) -> Any:
+    """A frozen dataclass whose repr is what one would type: fields at their default are left out."""
+    cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    if "__repr__" not in cls.__dict__:
+        cls.__repr__ = _short_repr
+    return cls
+
+
+def _short_repr(self: Any) -> str:
+    """Fields in order, without their names until one is left out."""
+    words, gap = [], False
+    for field in dataclasses.fields(self):
+        value = getattr(self, field.name)
+        if value == field.default:
+            gap = True
+        else:
+            words.append(f"{field.name}={value!r}" if gap else repr(value))
+    return f"{type(self).__name__}({', '.join(words)})"
+
+
+def require_layer(owner: str, candidate: Any) -> None:
+    """The one place that says what a layer is to somebody who passed something else."""
+    if isinstance(candidate, list | tuple):
+        raise TypeError(
+            f"{owner} takes layers one by one, got a {type(candidate).__name__}: write {owner}(*layers), "
+            "or wrap the inner ones in Serial(...)"
+        )
+    if isinstance(candidate, type):
+        raise TypeError(
+            f"{owner} takes layers, got the class {candidate.__name__}: write {candidate.__name__}(...)"
+        )
+    if not isinstance(candidate, Layer):
+        raise TypeError(
+            f"{owner} takes layers, got a {type(candidate).__name__}: "
+            "a layer has the methods init, output_shape, forward and backward"
+        )
+
+
+def walk(layer: Layer, path: Path = ()) -> Iterator[tuple[Path, Layer]]:
+    """Every layer of a network with its path, from the outside in and in forward order."""
+    yield path, layer
+    for key, child in getattr(layer, "children", ()):
+        yield from walk(child, (*path, key))
+
+
+def couples_batch(net: Layer) -> bool:
+    """Whether some layer mixes the rows of a batch, so that the batch is more than its examples."""
+    return any(getattr(layer, "couples_batch", False) for _, layer in walk(net))
+
+
+def unwatched(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: jax.Array) -> Folded:
+    """The visit of a fold with nobody watching: the layer's own backward."""
+    dparams, dx = layer.backward(params, cache, dy)
+    return Folded(dparams, dx, OrderedDict())
+
+
+def watched(observe: Observer) -> Visit:
+    """The visit of a fold that shows every node to `observe` and keeps what it returns, unless None, by path."""
+
+    def visit(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: jax.Array) -> Folded:
+        if isinstance(layer, Composite):
+            dparams, dx, below = layer.fold(visit, path, params, cache, dy)
+        else:
+            dparams, dx, below = unwatched(path, layer, params, cache, dy)
+        note = observe(Node(path, layer, params, cache, dy, dparams, dx))
+        here = OrderedDict() if note is None else OrderedDict({keystr(path): note})
+        return Folded(dparams, dx, here | below)
+
+    return visit
+
+
+def fold(net: Layer, params: PyTree, cache: PyTree, dy: jax.Array, observe: Observer | None = None) -> Folded:
+    """The backward pass of a network, shown to `observe` where there is one."""
+    visit = unwatched if observe is None else watched(observe)
+    return visit((), net, params, cache, dy)

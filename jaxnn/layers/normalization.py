@@ -1,0 +1,132 @@
+"""Batch normalisation."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating
+from jaxnn.layer import Backward, Forward, Init, recipe
+
+
+class BatchNormParams(NamedTuple):
+    scale: Float[Array, "features"]
+    bias: Float[Array, "features"]
+
+
+class BatchNormState(NamedTuple):
+    mean: Float[Array, "features"]
+    variance: Float[Array, "features"]
+
+
+class BatchNormCache(NamedTuple):
+    x: Float[Array, "batch *middle features"]
+    mean: Float[Array, "features"]
+    inverse_std: Float[Array, "features"]
+    train: Static[bool]
+
+
+@recipe
+class BatchNorm:
+    """Batch normalisation: each feature with mean 0 and variance 1 over the rows, then scaled and shifted.
+
+    Rows r run over the batch and middle axes alike; R is their number.
+        training    mu = 1/R sum_r x_r        var = 1/R sum_r (x_r - mu)^2
+                    running mean     <- momentum * running mean     + (1 - momentum) mu
+                    running variance <- momentum * running variance + (1 - momentum) R/(R-1) var
+        evaluation  mu, var = running mean, running variance
+        x^_r = (x_r - mu) / sqrt(var + epsilon)        y_r = scale * x^_r + bias
+    The batch is normalised by its own (biased) variance; what runs is the unbiased one, as in the paper
+    (Flax runs the biased one). `momentum` is the fraction kept (PyTorch's is the fraction replaced).
+
+    Shapes: x (B, ..., N) -> y (B, ..., N); scale, bias and the running statistics are (N,).
+    Backward, with s = 1/sqrt(var + epsilon):
+        dbias = sum_r dy_r        dscale = sum_r dy_r x^_r
+        training    dx_r = scale s (dy_r - dbias / R - x^_r dscale / R)
+        evaluation  dx_r = scale s dy_r
+    Keeps x, mu and s. Rows are coupled in training: `couples_batch`.
+    Raises: ValueError if the last axis of x isn't N, or if there is one row in training (its variance is 0).
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.  NumPy twin: reference/layers.py.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    couples_batch = True
+
+    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+        if not shape:
+            raise ValueError(
+                f"{self}: one example should have at least one axis, got shape (): use x[:, None]"
+            )
+        zeros, ones = jnp.zeros(shape[-1:], default_float(dtype)), jnp.ones(shape[-1:], default_float(dtype))
+        return Init(BatchNormParams(ones, zeros), BatchNormState(zeros, ones))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def forward(
+        self,
+        params: BatchNormParams,
+        state: BatchNormState,
+        x: jax.Array,
+        *,
+        key: Any = None,
+        train: bool = False,
+    ) -> Forward:
+        require_floating(self, x)
+        require_features(self, x.shape, params.scale.shape[0])
+        if train:
+            mean, variance, state = self._statistics(state, x)
+        else:
+            mean, variance = state
+        inverse_std = jax.lax.rsqrt(variance + self.epsilon)
+        y = _rows(params.scale, x) * _normalized(x, mean, inverse_std) + _rows(params.bias, x)
+        return Forward(y, state, BatchNormCache(x, mean, inverse_std, Static(train)))
+
+    # In training x_r enters y through itself, through mu and through var. With g_r = scale dy_r, the cotangent of x^_r:
+    #   dvar = sum_r g_r (x_r - mu) (-1/2) s^3 = -1/2 s^2 sum_r g_r x^_r
+    #   dmu  = -s sum_r g_r                      (dvar's part is 0, because sum_r (x_r - mu) = 0)
+    #   dx_r = s g_r + dmu / R + dvar 2 (x_r - mu) / R
+    #        = s (g_r - 1/R sum g - x^_r 1/R sum g x^) = scale s (dy_r - dbias / R - x^_r dscale / R).
+    def backward(self, params: BatchNormParams, cache: BatchNormCache, dy: jax.Array) -> Backward:
+        x, mean, inverse_std, train = cache
+        rows = tuple(range(x.ndim - 1))
+        n_rows = x.size // x.shape[-1]
+        normalized = _normalized(x, mean, inverse_std)
+        dbias = jnp.sum(dy, axis=rows)
+        dscale = jnp.sum(dy * normalized, axis=rows)
+        through_y = dy
+        if train.value:
+            through_mean = _rows(dbias / n_rows, x)
+            through_variance = normalized * _rows(dscale / n_rows, x)
+            through_y = dy - through_mean - through_variance
+        dx = _rows(params.scale * inverse_std, x) * through_y
+        return Backward(BatchNormParams(dscale, dbias), dx)
+
+    def _statistics(self, state: BatchNormState, x: jax.Array) -> tuple[jax.Array, jax.Array, BatchNormState]:
+        n_rows = x.size // x.shape[-1]
+        if n_rows < 2:
+            raise ValueError(
+                f"{self}: training needs at least two rows, got {n_rows}: its variance would be 0; use a larger "
+                "batch (also the ragged last one), or train=False"
+            )
+        rows = tuple(range(x.ndim - 1))
+        mean = jnp.mean(x, axis=rows)
+        variance = jnp.mean(jnp.square(x - _rows(mean, x)), axis=rows)
+        unbiased = variance * (n_rows / (n_rows - 1))
+        kept = self.momentum
+        running = BatchNormState(
+            kept * state.mean + (1 - kept) * mean, kept * state.variance + (1 - kept) * unbiased
+        )
+        return mean, variance, running
+
+
+def _rows(feature: jax.Array, x: jax.Array) -> jax.Array:
+    """A vector of features as one row for each row of x."""
+    return jnp.broadcast_to(feature, x.shape)
+
+
+def _normalized(x: jax.Array, mean: jax.Array, inverse_std: jax.Array) -> jax.Array:
+    return (x - _rows(mean, x)) * _rows(inverse_std, x)

@@ -1,0 +1,36 @@
+"""The step from stored numbers to numbers a network likes."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxnn.arrays import PyTree, Static, default_float, is_floating
+from jaxnn.layer import Backward, Forward, Parameterless, recipe
+
+
+class RescaleCache(NamedTuple):
+    integer: Static[bool]
+
+
+@recipe
+class Rescale(Parameterless):
+    """y = scale * x + shift: the first layer of a network on images, which stay uint8 until here.
+
+    Shapes: x (B, ...), of integers or floating -> y (B, ...) floating: x's dtype, or JAX's default float.
+    Backward: dx = scale * dy; None where x is of integers.
+    Source: PRINCIPLES section 0, fact 2: without it the article's network does not learn.
+    NumPy twin: reference/layers.py.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def forward(
+        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
+    ) -> Forward:
+        integer = not is_floating(x)
+        real = x.astype(default_float()) if integer else x
+        return Forward(self.scale * real + self.shift, state, RescaleCache(Static(integer)))
+
+    def backward(self, params: PyTree, cache: RescaleCache, dy: jax.Array) -> Backward:
+        return Backward((), None if cache.integer.value else self.scale * dy)

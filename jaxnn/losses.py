@@ -1,0 +1,211 @@
+"""Losses: one value for each example, and the gradient with respect to the network's output.
+
+    forward(y, target) -> values (B,), cache            backward(cache, weights (B,)) -> dy, that of sum_b weights_b l_b
+
+A loss is a recipe, as a layer is. The mean over the batch isn't its business: the objective chooses the weights.
+`check` refuses targets of the wrong type or shape: at trace time, and on the host before the first step.
+"""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.arrays import PyTree, Shape, is_floating, is_integer, require_floating
+from jaxnn.layer import recipe
+
+
+class LossForward(NamedTuple):
+    values: jax.Array
+    cache: PyTree
+
+
+@runtime_checkable
+class Loss(Protocol):
+    def forward(self, y: jax.Array, target: jax.Array) -> LossForward: ...
+
+    def backward(self, cache: PyTree, weights: jax.Array) -> jax.Array: ...
+
+    def check(self, target: Any, output_shape: Shape) -> int | None:
+        """Refuse targets of the wrong dtype or shape. The number of classes if they are labels, else None."""
+        ...
+
+
+class ResidualCache(NamedTuple):
+    residual: jax.Array
+
+
+class ProbabilitiesCache(NamedTuple):
+    probabilities: jax.Array
+    target: jax.Array
+
+
+@recipe
+class HalfSquaredError:
+    """l = 1/2 sum_k (y_k - t_k)^2, the sum over all axes but the batch's.
+
+    Shapes: y (B, ...), t like y and floating -> l (B,).
+    Backward: dy = w (y - t).
+    Raises: ValueError if t isn't of y's shape; TypeError if it isn't floating.
+    Source: PRINCIPLES B2, C2.  NumPy twin: reference/losses.py.
+    """
+
+    def check(self, target: Any, output_shape: Shape) -> None:
+        _require_shape(self, target, output_shape)
+        if not is_floating(target):
+            raise TypeError(
+                f"{self}: targets should be floating and of the outputs' shape, got {jnp.result_type(target)}: "
+                "convert them with .astype(float), and labels with jax.nn.one_hot(labels, n_classes)"
+            )
+
+    def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
+        require_floating(self, y)
+        self.check(target, y.shape[1:])
+        residual = y - target
+        return LossForward(
+            jnp.sum(jnp.square(residual), axis=tuple(range(1, y.ndim))) / 2, ResidualCache(residual)
+        )
+
+    def backward(self, cache: ResidualCache, weights: jax.Array) -> jax.Array:
+        return _each_row(weights, cache.residual) * cache.residual
+
+
+@recipe
+class SoftmaxCrossEntropy:
+    """Cross-entropy of the softmax of logits z: l = -sum_k t_k log p_k, p = softmax(z).
+
+    The target is a label, integer (B,), that stands for its one-hot vector; or a distribution t, floating (B, K),
+    one-hot or soft. With `label_smoothing` s, t_k becomes (1 - s) t_k + s/K sum_j t_j.
+
+    Shapes: z (B, K), target (B,) or (B, K) -> l (B,).
+    Backward: dz = w (p sum_k t_k - t): not p - t, for a row of targets may be masked to 0 or sum to anything.
+    A class with t_k = 0 adds nothing to the value, even where z_k is -inf.
+    Raises: TypeError or ValueError if the target is neither. Labels outside 0..K-1 can't be seen in a compiled
+    program (they act as a masked row): the loops check them on the host.
+    NumPy twin: reference/losses.py.
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_smoothing(self, self.label_smoothing)
+
+    def check(self, target: Any, output_shape: Shape) -> int | None:
+        _require_classes(self, output_shape)
+        return _classes(self, target, output_shape)
+
+    def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
+        require_floating(self, y)
+        self.check(target, y.shape[1:])
+        log_p = _log_softmax(y)
+        t = self._distribution(target, y)
+        values = -jnp.sum(jnp.where(t == 0, 0, t * log_p), axis=-1)
+        return LossForward(values, ProbabilitiesCache(jnp.exp(log_p), target))
+
+    # dl/dz_k = -sum_j t_j d(log p_j)/dz_k = -sum_j t_j (1[j = k] - p_k) = p_k sum_j t_j - t_k.
+    def backward(self, cache: ProbabilitiesCache, weights: jax.Array) -> jax.Array:
+        p, target = cache
+        t = self._distribution(target, p)
+        return _each_row(weights, p) * (p * jnp.sum(t, axis=-1, keepdims=True) - t)
+
+    def _distribution(self, target: jax.Array, y: jax.Array) -> jax.Array:
+        t = _one_hot(target, y) if target.ndim < y.ndim else target
+        if self.label_smoothing == 0:
+            return t
+        smoothing = self.label_smoothing
+        return (1 - smoothing) * t + smoothing / t.shape[-1] * jnp.sum(t, axis=-1, keepdims=True)
+
+
+@recipe
+class SigmoidCrossEntropy:
+    """Cross-entropy of K independent yes-or-no outputs with logits z: l = -sum_k t_k log p_k + (1 - t_k) log(1 - p_k).
+
+    p = 1 / (1 + exp(-z)). The target is of z's shape, integer (0 or 1) or floating (in [0, 1]); or a label, integer
+    (B,), that stands for its one-hot vector, where K > 1. With `label_smoothing` s, t becomes (1 - s) t + s/2.
+
+    Shapes: z (B, K), target (B, K) or (B,) -> l (B,).
+    Backward: dz = w (p - t).
+    Raises: TypeError or ValueError if the target is neither.
+    NumPy twin: reference/losses.py.
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_smoothing(self, self.label_smoothing)
+
+    def check(self, target: Any, output_shape: Shape) -> int | None:
+        if len(jnp.shape(target)) == 1:
+            _require_classes(self, output_shape)
+            return _classes(self, target, output_shape)
+        _require_shape(self, target, output_shape)
+        return 2 if is_integer(target) else None
+
+    def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
+        require_floating(self, y)
+        self.check(target, y.shape[1:])
+        t = self._probabilities(target, y)
+        # -t log p - (1 - t) log(1 - p) = log(1 + e^z) - t z, and log(1 + e^z) = max(z, 0) + log(1 + e^-|z|).
+        positive = y > 0
+        softplus = jnp.where(positive, y, 0) + jnp.log1p(jnp.exp(jnp.where(positive, -y, y)))
+        values = jnp.sum(softplus - t * y, axis=tuple(range(1, y.ndim)))
+        return LossForward(values, ProbabilitiesCache(jax.lax.logistic(y), target))
+
+    def backward(self, cache: ProbabilitiesCache, weights: jax.Array) -> jax.Array:
+        p, target = cache
+        return _each_row(weights, p) * (p - self._probabilities(target, p))
+
+    def _probabilities(self, target: jax.Array, y: jax.Array) -> jax.Array:
+        t = _one_hot(target, y) if target.ndim < y.ndim else target.astype(y.dtype)
+        return (1 - self.label_smoothing) * t + self.label_smoothing / 2
+
+
+def _log_softmax(z: jax.Array) -> jax.Array:
+    """log p = z - max - log sum exp(z - max): the maximum cancels, and keeps exp from overflowing."""
+    shifted = z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
+    return shifted - jnp.log(jnp.sum(jnp.exp(shifted), axis=-1, keepdims=True))
+
+
+def _one_hot(labels: jax.Array, y: jax.Array) -> jax.Array:
+    """(B,) as (B, K), in y's dtype; a row of zeros where a label isn't a class."""
+    return jax.nn.one_hot(labels, y.shape[-1], dtype=y.dtype)
+
+
+def _each_row(weights: jax.Array, y: jax.Array) -> jax.Array:
+    """(B,) as (B, 1, ...): one weight for each row of y."""
+    return weights.astype(y.dtype).reshape(-1, *[1] * (y.ndim - 1))
+
+
+def _require_smoothing(loss: Any, smoothing: float) -> None:
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"{type(loss).__name__}: label_smoothing should be in [0, 1), got {smoothing}")
+
+
+def _require_shape(loss: Any, target: Any, output_shape: Shape) -> None:
+    shape = jnp.shape(target)
+    if not shape or shape[1:] != tuple(output_shape):
+        raise ValueError(
+            f"{loss}: targets should be of the outputs' shape (B, {', '.join(map(str, output_shape))}), got {shape}: "
+            "reshape them, or make labels one-hot with jax.nn.one_hot(labels, n_classes)"
+        )
+
+
+def _require_classes(loss: Any, output_shape: Shape) -> None:
+    if len(output_shape) != 1 or output_shape[0] < 2:
+        raise ValueError(
+            f"{loss}: classes need outputs of shape (B, K) with K at least 2, got (B, "
+            f"{', '.join(map(str, output_shape))}): end the network with Dense(n_classes)"
+        )
+
+
+def _classes(loss: Any, target: Any, output_shape: Shape) -> int | None:
+    """K for integer labels (B,), None for floating distributions (B, K); anything else is an error."""
+    shape, dtype = jnp.shape(target), jnp.result_type(target)
+    if len(shape) == 1 and is_integer(target):
+        return output_shape[0]
+    if shape[1:] == tuple(output_shape) and is_floating(target):
+        return None
+    raise TypeError(
+        f"{loss}: targets should be integer labels (B,) or floating distributions (B, {output_shape[0]}), "
+        f"got {dtype} of shape {shape}: convert labels with .astype(int), distributions with .astype(float)"
+    )

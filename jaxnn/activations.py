@@ -32,9 +32,7 @@ class Identity(Parameterless):
     Backward: dx = dy.  NumPy twin: reference/layers.py.
     """
 
-    def forward(
-        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         return Forward(x, state, ())
 
     def backward(self, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward:
@@ -53,9 +51,7 @@ class Sigmoid(Parameterless):
     Array([[0.26894143, 0.5, 0.7310586 ]], dtype=float32)
     """
 
-    def forward(
-        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)
         y = jax.lax.logistic(x)
         return Forward(y, state, OutputCache(y))
@@ -72,9 +68,7 @@ class Tanh(Parameterless):
     Backward: dx = (1 - y^2) dy.  Keeps y.  NumPy twin: reference/layers.py.
     """
 
-    def forward(
-        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)
         y = jnp.tanh(x)
         return Forward(y, state, OutputCache(y))
@@ -92,9 +86,7 @@ class ReLU(Parameterless):
     Keeps one bool a number.  NumPy twin: reference/layers.py.
     """
 
-    def forward(
-        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)
         negative = x <= 0
         return Forward(jnp.where(negative, 0, x), state, MaskCache(negative))
@@ -113,9 +105,7 @@ class LeakyReLU(Parameterless):
 
     slope: float = 0.01
 
-    def forward(
-        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)
         negative = x <= 0
         return Forward(jnp.where(negative, self.slope * x, x), state, MaskCache(negative))
@@ -132,9 +122,7 @@ class Softmax(Parameterless):
     Backward: dx_k = y_k (dy_k - sum_j y_j dy_j).  Keeps y.  NumPy twin: reference/layers.py.
     """
 
-    def forward(
-        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)
         # The maximum cancels between numerator and denominator: it only keeps exp from overflowing.
         exponentials = jnp.exp(x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True)))

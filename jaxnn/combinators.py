@@ -77,9 +77,7 @@ class Serial:
             shape = layer.output_shape(shape)
         return shape
 
-    def forward(
-        self, params: tuple, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: tuple, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         if len(params) != len(self.layers):
             raise ValueError(
                 f"Serial of {len(self.layers)} layers got params for {len(params)}: "
@@ -130,9 +128,7 @@ class Residual:
     def output_shape(self, shape: Shape) -> Shape:
         return _kept_shape(self, self.inner, shape)
 
-    def forward(
-        self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         self.output_shape(x.shape[1:])
         fx, new_state, cache = self.inner.forward(params.inner, state.inner, x, key=key, train=train)
         return Forward(x + self.scale * fx, Inner(new_state), Inner(cache))
@@ -169,16 +165,12 @@ class Repeat:
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         self.output_shape(shape)
-        return _wrapped(
-            jax.vmap(lambda key: self.inner.init(key, shape, dtype))(jax.random.split(key, self.n))
-        )
+        return _wrapped(jax.vmap(lambda key: self.inner.init(key, shape, dtype))(jax.random.split(key, self.n)))
 
     def output_shape(self, shape: Shape) -> Shape:
         return _kept_shape(self, self.inner, shape)
 
-    def forward(
-        self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         self.output_shape(x.shape[1:])
 
         def one(x: jax.Array, each: tuple) -> tuple[jax.Array, tuple]:
@@ -233,9 +225,7 @@ class Remat:
     def output_shape(self, shape: Shape) -> Shape:
         return self.inner.output_shape(shape)
 
-    def forward(
-        self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         @jax.checkpoint
         def without_cache(params: PyTree, state: PyTree, x: jax.Array, key: Any) -> tuple[jax.Array, PyTree]:
             y, new_state, _ = self.inner.forward(params, state, x, key=key, train=train)

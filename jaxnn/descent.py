@@ -203,9 +203,7 @@ class Means(NamedTuple):
     grads: PyTree
 
 
-Gradient = tuple[
-    Means, jax.Array, PyTree
-]  # the means, the sum of their weights, and the state after the pass
+Gradient = tuple[Means, jax.Array, PyTree]  # the means, the sum of their weights, and the state after the pass
 
 
 def _gradient(task: Task, run: Run, batch: Examples) -> Gradient:

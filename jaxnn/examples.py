@@ -80,13 +80,9 @@ def _array(name: str, value: Any) -> Any:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise TypeError(
-            f"{name} should be an array, got a {type(value).__name__} of uneven lengths"
-        ) from error
+        raise TypeError(f"{name} should be an array, got a {type(value).__name__} of uneven lengths") from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} should hold numbers, got dtype {array.dtype}: convert it with .astype(float)"
-        )
+        raise TypeError(f"{name} should hold numbers, got dtype {array.dtype}: convert it with .astype(float)")
     return array
 
 
@@ -95,9 +91,7 @@ def _require_examples(name: str, x: Any, **others: Any) -> None:
         if array.ndim == 0:
             raise ValueError(f"{name}: {what} should have a leading axis of examples, got a single number")
         if array.shape[0] != x.shape[0]:
-            raise ValueError(
-                f"{name}: x and {what} have different lengths, {x.shape[0]} and {array.shape[0]}"
-            )
+            raise ValueError(f"{name}: x and {what} have different lengths, {x.shape[0]} and {array.shape[0]}")
     if x.shape[0] == 0:
         raise ValueError(f"{name}: the set is empty: give at least one example")
 
@@ -127,13 +121,9 @@ def _require_labels(name: str, target: Any, n_classes: int) -> None:
 
 def _require_weights(name: str, x: Any, weights: Any) -> None:
     if not is_floating(weights):
-        raise TypeError(
-            f"{name}: weights should be floating, got {weights.dtype}: convert them with .astype(float)"
-        )
+        raise TypeError(f"{name}: weights should be floating, got {weights.dtype}: convert them with .astype(float)")
     if weights.shape != x.shape[:1]:
-        raise ValueError(
-            f"{name}: weights should be one number an example, {x.shape[:1]}, got {weights.shape}"
-        )
+        raise ValueError(f"{name}: weights should be one number an example, {x.shape[:1]}, got {weights.shape}")
     _require_finite(f"{name}: weights", weights)
     if not is_traced(weights) and (weights.min() < 0 or weights.sum() == 0):
         raise ValueError(f"{name}: weights should not be negative and not sum to 0")

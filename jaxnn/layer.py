@@ -156,9 +156,7 @@ def require_layer(owner: str, candidate: Any) -> None:
             "or wrap the inner ones in Serial(...)"
         )
     if isinstance(candidate, type):
-        raise TypeError(
-            f"{owner} takes layers, got the class {candidate.__name__}: write {candidate.__name__}(...)"
-        )
+        raise TypeError(f"{owner} takes layers, got the class {candidate.__name__}: write {candidate.__name__}(...)")
     if not isinstance(candidate, Layer):
         raise TypeError(
             f"{owner} takes layers, got a {type(candidate).__name__}: "

@@ -62,9 +62,7 @@ class HalfSquaredError:
         require_floating(self, y)
         self.check(target, y.shape[1:])
         residual = y - target
-        return LossForward(
-            jnp.sum(jnp.square(residual), axis=tuple(range(1, y.ndim))) / 2, ResidualCache(residual)
-        )
+        return LossForward(jnp.sum(jnp.square(residual), axis=tuple(range(1, y.ndim))) / 2, ResidualCache(residual))
 
     def backward(self, cache: ResidualCache, weights: jax.Array) -> jax.Array:
         return _each_row(weights, cache.residual) * cache.residual

@@ -49,9 +49,7 @@ class GradientFunction(Protocol):
     ) -> Gradient: ...
 
 
-def backprop(
-    net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer | None = None
-) -> GradientFunction:
+def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer | None = None) -> GradientFunction:
     """The gradient by backpropagation: the hand-written rules of loss, layers and penalty.
 
     Equations: dy_b = w_b / sum(w) dl_b/dy_b;  (dparams, dx) = net.backward(params, cache, dy);
@@ -131,7 +129,5 @@ def _shares(weights: jax.Array | None, values: jax.Array) -> jax.Array:
         raise ValueError(f"weights should be one number an example, {values.shape}, got {weights.shape}")
     total = jnp.sum(weights)
     if not is_traced(total) and total == 0:
-        raise ValueError(
-            "weights sum to 0, so their mean is undefined: give at least one example a positive weight"
-        )
+        raise ValueError("weights sum to 0, so their mean is undefined: give at least one example a positive weight")
     return weights.astype(values.dtype) / jnp.where(total == 0, 1, total).astype(values.dtype)

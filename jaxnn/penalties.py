@@ -33,9 +33,7 @@ class l2:
     strength: Any
 
     def value(self, params: PyTree) -> jax.Array:
-        return _over_weights(
-            lambda w: jnp.asarray(self.strength, w.dtype) / 2 * jnp.sum(jnp.square(w)), params
-        )
+        return _over_weights(lambda w: jnp.asarray(self.strength, w.dtype) / 2 * jnp.sum(jnp.square(w)), params)
 
     def gradient(self, params: PyTree) -> PyTree:
         return _at_weights(lambda w: jnp.asarray(self.strength, w.dtype) * w, params)

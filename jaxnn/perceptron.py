@@ -95,9 +95,7 @@ def net_input(unit: Unit, x: ArrayLike) -> Array:
     """
     w, x = jnp.asarray(unit.w), jnp.asarray(x)
     if x.shape[-1:] != w.shape:
-        raise ValueError(
-            f"the last axis of x should have {w.size} inputs, as the unit has, got shape {x.shape}"
-        )
+        raise ValueError(f"the last axis of x should have {w.size} inputs, as the unit has, got shape {x.shape}")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         x = x.astype(w.dtype)
     return jnp.dot(x, w, precision=lax.Precision.HIGHEST) + unit.b
@@ -204,13 +202,9 @@ def find_cycle(trace: PerceptronTrace) -> tuple[int, int] | None:
     """
     mistakes, w, b = (np.asarray(column) for column in trace)
     if mistakes.ndim != 1:
-        raise ValueError(
-            f"trace should be of one run, mistakes (E,), got {mistakes.shape}: pass one at a time"
-        )
+        raise ValueError(f"trace should be of one run, mistakes (E,), got {mistakes.shape}: pass one at a time")
     seen: dict[tuple[float, ...], int] = {}
-    for epoch, (count, weights) in enumerate(
-        zip(mistakes, np.column_stack([w, b]).tolist(), strict=True), start=1
-    ):
+    for epoch, (count, weights) in enumerate(zip(mistakes, np.column_stack([w, b]).tolist(), strict=True), start=1):
         if count == 0:
             return None
         first = seen.setdefault(tuple(weights), epoch)
@@ -325,9 +319,7 @@ def _augmented(x: Array) -> Array:
 
 # What is asked of the arguments
 
-Numbers = (
-    Any  # a NumPy array where the value is concrete, so that it can be looked at; a JAX tracer where it isn't
-)
+Numbers = Any  # a NumPy array where the value is concrete, so that it can be looked at; a JAX tracer where it isn't
 
 
 def _checked(name: str, value: ArrayLike, dtype: Any = None) -> Numbers:
@@ -350,9 +342,7 @@ def _checked(name: str, value: ArrayLike, dtype: Any = None) -> Numbers:
 def _checked_inputs(x: ArrayLike) -> Numbers:
     inputs = _checked("x", x)
     if inputs.ndim != 2:
-        raise ValueError(
-            f"x should be (B, N), a row an example, got {inputs.shape}: for N = 1 pass x[:, None]"
-        )
+        raise ValueError(f"x should be (B, N), a row an example, got {inputs.shape}: for N = 1 pass x[:, None]")
     if 0 in inputs.shape:
         raise ValueError(f"x should hold examples with inputs, got {inputs.shape}: check what was loaded")
     return inputs

@@ -138,9 +138,7 @@ def run_epochs(
             raise ValueError(
                 "a run needs a key to start from: pass key=jax.random.key(seed), or run= to go on with one"
             )
-        run = start(
-            task.net, shape, key=key, update=task.update, dtype=data.x.dtype if is_floating(data.x) else None
-        )
+        run = start(task.net, shape, key=key, update=task.update, dtype=data.x.dtype if is_floating(data.x) else None)
     capacity = _capacity(epochs) if task.record == "epoch" else epochs
     run, history = _trained(
         run, task, data, validation, epochs, one_epoch=one_epoch, n_steps=n_steps, capacity=capacity
@@ -167,9 +165,7 @@ def _trained(
         run, steps = one_epoch(task, run, data)
         run = run._replace(epoch=run.epoch + 1)
         row = _row(task, run, steps, validation)
-        return run, jax.tree.map(
-            lambda column, entry: column.at[i].set(entry.astype(column.dtype)), history, row
-        )
+        return run, jax.tree.map(lambda column, entry: column.at[i].set(entry.astype(column.dtype)), history, row)
 
     return jax.lax.fori_loop(0, epochs, body, (run, _blank(task, run, validation, n_steps, capacity)))
 

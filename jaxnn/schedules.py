@@ -42,9 +42,7 @@ class step_decay:
     warmup: Any = 0
 
     def __call__(self, step: Any) -> jax.Array:
-        return _warmed(
-            self.value, self.warmup, step, lambda s: _real(self.factor) ** jnp.floor(s / _real(self.every))
-        )
+        return _warmed(self.value, self.warmup, step, lambda s: _real(self.factor) ** jnp.floor(s / _real(self.every)))
 
 
 @jax.tree_util.register_dataclass

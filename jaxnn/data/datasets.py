@@ -76,14 +76,10 @@ def load(
         raise ValueError(
             f"there is no data set {name!r}: expected digits, fashion-mnist, mnist or a path ending in .npz"
         )
-    if validation is not None and (
-        isinstance(validation, bool) or not isinstance(validation, int | np.integer)
-    ):
+    if validation is not None and (isinstance(validation, bool) or not isinstance(validation, int | np.integer)):
         raise TypeError(f"validation must be a number of examples, an int; got {type(validation).__name__}")
     if data_dir is not None and (is_npz or name == "digits"):
-        raise ValueError(
-            f"data_dir is for fashion-mnist and mnist, and {name} is read elsewhere: leave it out"
-        )
+        raise ValueError(f"data_dir is for fashion-mnist and mnist, and {name} is read elsewhere: leave it out")
 
     if name == "digits":
         return _digits(DIGITS_HELD_OUT if validation is None else int(validation))
@@ -182,8 +178,7 @@ def _last_held_out(train: Split, n: int, name: str) -> tuple[Split, Split | None
     x, y = train
     if not 0 <= n < len(x):
         raise ValueError(
-            f"validation={n} can't be held out of the {len(x)} training examples of {name}: "
-            f"give 0 to {len(x) - 1}"
+            f"validation={n} can't be held out of the {len(x)} training examples of {name}: give 0 to {len(x) - 1}"
         )
     if n == 0:
         return train, None

@@ -26,9 +26,7 @@ def download(name: str, folder: str | os.PathLike[str], url: str = FASHION_MNIST
         can't be reached or refuses; ImportError without pooch.
     """
     if name != "fashion-mnist":
-        raise ValueError(
-            f"only fashion-mnist can be downloaded, not {name!r}: give load a data_dir that has the files"
-        )
+        raise ValueError(f"only fashion-mnist can be downloaded, not {name!r}: give load a data_dir that has the files")
     folder = Path(folder).expanduser()
     files = require("pooch", extra="data").create(path=folder, base_url=url, registry=FASHION_MNIST_SHA256)
     for file in FASHION_MNIST_SHA256:

@@ -54,9 +54,7 @@ def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> np.ndarray
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"there is no file {path}: give the path of an IDX file, plain or gz"
-        ) from None
+        raise FileNotFoundError(f"there is no file {path}: give the path of an IDX file, plain or gz") from None
     with file:
         compressed = file.read(2) == GZIP_MAGIC
         file.seek(0)
@@ -116,9 +114,7 @@ def write(path: str | os.PathLike[str], array: np.ndarray) -> None:
     big_endian = array.dtype.newbyteorder(">")
     if big_endian not in CODES:
         known = ", ".join(dtype.name for dtype in CODES)
-        raise TypeError(
-            f"array has the type {array.dtype}, and IDX knows {known}: convert it with astype first"
-        )
+        raise TypeError(f"array has the type {array.dtype}, and IDX knows {known}: convert it with astype first")
     if array.ndim == 0 or max(array.shape) >= 2**32:
         raise ValueError(
             f"array has the shape {array.shape}, and IDX takes 1 or more axes, each below 2**32: reshape it"

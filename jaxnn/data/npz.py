@@ -52,9 +52,7 @@ def _arrays(path: Path, max_bytes: int) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
     except DAMAGE as error:
-        raise ValueError(
-            f"{path} can't be read as .npz ({error}): write it again with numpy.savez"
-        ) from error
+        raise ValueError(f"{path} can't be read as .npz ({error}): write it again with numpy.savez") from error
     if size > max_bytes:
         raise ValueError(
             f"{path} unpacks to {size:,} bytes, above the limit of {max_bytes:,}: "

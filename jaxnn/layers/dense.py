@@ -79,7 +79,5 @@ class Dense:
 
     def _n_in(self, shape: Shape) -> int:
         if not shape:
-            raise ValueError(
-                f"{self}: one example should have at least one axis, got shape (): use x[:, None]"
-            )
+            raise ValueError(f"{self}: one example should have at least one axis, got shape (): use x[:, None]")
         return shape[-1]

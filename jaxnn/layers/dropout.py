@@ -30,13 +30,9 @@ class Dropout(Parameterless):
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
-            raise ValueError(
-                f"Dropout: rate is the fraction dropped and should be in [0, 1), got {self.rate}"
-            )
+            raise ValueError(f"Dropout: rate is the fraction dropped and should be in [0, 1), got {self.rate}")
 
-    def forward(
-        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)
         if not train or self.rate == 0:
             return Forward(x, state, DropoutCache(None))

@@ -57,9 +57,7 @@ class BatchNorm:
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         if not shape:
-            raise ValueError(
-                f"{self}: one example should have at least one axis, got shape (): use x[:, None]"
-            )
+            raise ValueError(f"{self}: one example should have at least one axis, got shape (): use x[:, None]")
         zeros, ones = jnp.zeros(shape[-1:], default_float(dtype)), jnp.ones(shape[-1:], default_float(dtype))
         return Init(BatchNormParams(ones, zeros), BatchNormState(zeros, ones))
 
@@ -117,9 +115,7 @@ class BatchNorm:
         variance = jnp.mean(jnp.square(x - _rows(mean, x)), axis=rows)
         unbiased = variance * (n_rows / (n_rows - 1))
         kept = self.momentum
-        running = BatchNormState(
-            kept * state.mean + (1 - kept) * mean, kept * state.variance + (1 - kept) * unbiased
-        )
+        running = BatchNormState(kept * state.mean + (1 - kept) * mean, kept * state.variance + (1 - kept) * unbiased)
         return mean, variance, running
 
 

@@ -25,9 +25,7 @@ class Rescale(Parameterless):
     scale: float = 1.0
     shift: float = 0.0
 
-    def forward(
-        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         integer = not is_floating(x)
         real = x.astype(default_float()) if integer else x
         return Forward(self.scale * real + self.shift, state, RescaleCache(Static(integer)))

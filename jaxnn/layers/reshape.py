@@ -39,14 +39,10 @@ class Reshape:
         known = math.prod(n for n in self.shape if n != -1)
         size = math.prod(shape)
         if size != known and (-1 not in self.shape or size % known):
-            raise ValueError(
-                f"{self}: an example of shape {shape} has {size} numbers, which don't fit {self.shape}"
-            )
+            raise ValueError(f"{self}: an example of shape {shape} has {size} numbers, which don't fit {self.shape}")
         return tuple(size // known if n == -1 else n for n in self.shape)
 
-    def forward(
-        self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
-    ) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         y = x.reshape(x.shape[0], *self.output_shape(x.shape[1:]))
         return Forward(y, state, ShapeCache(Static(x.shape[1:])))
 

@@ -12,13 +12,15 @@ import jax.numpy as jnp
 from jaxnn.arrays import PyTree
 
 
-def varying_like(tree: PyTree, x: jax.Array) -> PyTree:
-    """The tree, marked as varying over the mesh axes that x varies over.
+def varying_like(tree: PyTree, others: PyTree) -> PyTree:
+    """The tree, marked as varying over every mesh axis that one of the others varies over.
 
-    `jax.grad` with respect to replicated params gives, under `shard_map(check_vma=True)`, a gradient that is already
-    summed over the devices. A gradient should be local here, whoever computes it: so the params are marked first.
+    `shard_map(check_vma=True)` follows which values differ between devices, and asks to be told twice:
+    - `jax.grad` with respect to replicated params gives a gradient that is already summed over the devices. Here a
+      gradient is local, whoever computes it, so params are first marked as varying like the examples.
+    - What a loop carries must vary from the start as it will in the end.
     """
-    axes = _varying(x)
+    axes = frozenset().union(*map(_varying, jax.tree.leaves(others)))
 
     def mark(leaf: jax.Array) -> jax.Array:
         missing = tuple(sorted(axes - _varying(leaf)))
@@ -44,7 +46,7 @@ def share(indices: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Arr
     padded = jnp.concatenate([indices, jnp.broadcast_to(indices[:1], (each * devices - n,))])
     start = jax.lax.axis_index(axis_name) * each
     mine = jax.lax.dynamic_slice_in_dim(padded, start, each)
-    return mine, start + jnp.arange(each) < n
+    return mine, start + jnp.arange(each, dtype=start.dtype) < n
 
 
 def own_key(key: jax.Array, axis_name: str | None) -> jax.Array:

@@ -205,8 +205,8 @@ class RematCache(NamedTuple):
 class Remat:
     """A layer that keeps its input instead of its cache, and computes the cache again in backward.
 
-    y = f(x), with f's params and state. Memory for time: one more forward of f, with the same state and the same key, so
-    that dropout drops the same numbers. `jax.grad` of it rematerialises too.
+    y = f(x), with f's params and state. Memory for time: one more forward of f, with the same state and the same key,
+    so that dropout drops the same numbers. `jax.grad` of it rematerialises too.
     Backward: f's own, from the cache made anew.  NumPy twin: reference/combinators.py.
     """
 

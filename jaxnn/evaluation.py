@@ -38,7 +38,8 @@ def accuracy(outputs: jax.Array, target: jax.Array) -> jax.Array:
             "pass metric=None, or a function (outputs, target) -> (B,)"
         )
     labels = target if target.ndim == 1 else jnp.argmax(target, axis=1)
-    return (jnp.argmax(outputs, axis=1) == labels).astype(outputs.dtype)
+    chosen = jnp.argmax(outputs, axis=1)
+    return (chosen == labels.astype(chosen.dtype)).astype(outputs.dtype)
 
 
 def predict(net: Layer, params: PyTree, state: PyTree, x: Any, *, chunk_size: int = CHUNK_SIZE) -> jax.Array:

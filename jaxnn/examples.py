@@ -114,8 +114,8 @@ def _require_labels(name: str, target: Any, n_classes: int) -> None:
     low, high = int(target.min()), int(target.max())
     if low < 0 or high >= n_classes:
         raise ValueError(
-            f"{name}: labels should be 0 to {n_classes - 1}, as the network has {n_classes} outputs, got {low} to {high}: "
-            "count classes from 0, or end the network with Dense(n_classes)"
+            f"{name}: labels should be 0 to {n_classes - 1}, as the network has {n_classes} outputs, "
+            f"got {low} to {high}: count classes from 0, or end the network with Dense(n_classes)"
         )
 
 

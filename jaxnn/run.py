@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.arrays import PyTree, Shape, Static, default_float, is_floating, is_traced
+from jaxnn.axes import varying_like
 from jaxnn.evaluation import Evaluation, Metric, evaluate
 from jaxnn.examples import Examples, checked
 from jaxnn.layer import Layer
@@ -101,7 +102,7 @@ def start(net: Layer, shape: Shape, *, key: jax.Array | Keys, update: UpdateRule
 
     Loops start one themselves; to begin from other params, give them `start(...)._replace(params=...)` as `run`.
     """
-    return _started(Keys.of(key), _as_argument(update), net=net, shape=tuple(shape), dtype=dtype)
+    return _started(Keys.of(key), as_argument(update), net=net, shape=tuple(shape), dtype=dtype)
 
 
 @partial(jax.jit, static_argnames=("net", "shape", "dtype"))
@@ -128,7 +129,7 @@ def run_epochs(
         raise ValueError(f"epochs should be a positive int, got {epochs!r}")
     if task.record not in ("epoch", "step"):
         raise ValueError(f'record should be "epoch" or "step", got {task.record!r}')
-    task = replace(task, update=_as_argument(task.update), penalty=_real(task.penalty))
+    task = replace(task, update=as_argument(task.update), penalty=_real(task.penalty))
     data = checked(data, task.net, task.loss)
     shape = data.x.shape[1:]
     if validation is not None:
@@ -167,7 +168,11 @@ def _trained(
         row = _row(task, run, steps, validation)
         return run, jax.tree.map(lambda column, entry: column.at[i].set(entry.astype(column.dtype)), history, row)
 
-    return jax.lax.fori_loop(0, epochs, body, (run, _blank(task, run, validation, n_steps, capacity)))
+    history = _blank(task, run, validation, n_steps, capacity)
+    learned = run.params, run.state, run.update_state
+    (params, state, update_state), history = varying_like((learned, history), (run, task))
+    run = run._replace(params=params, state=state, update_state=update_state)
+    return jax.lax.fori_loop(0, epochs, body, (run, history))
 
 
 def _row(task: Task, run: Run, steps: Step, validation: Examples | None) -> History:
@@ -219,8 +224,8 @@ def _first(epochs: int, column: jax.Array) -> jax.Array:
     return column[:epochs] if is_traced(column) else jnp.asarray(np.asarray(column)[:epochs])
 
 
-def _as_argument(update: Any) -> Any:
-    """A rule as an argument of a compiled program: its numbers as leaves; optax's functions as part of the structure."""
+def as_argument(update: Any) -> Any:
+    """A rule as an argument of a compiled program: its numbers are leaves, optax's functions part of the structure."""
     if isinstance(update, Static):
         return update
     if any(callable(leaf) for leaf in jax.tree.leaves(update)):

@@ -1,5 +1,9 @@
 """Strict tests, easy use: what JAX lets pass in silence is an error here."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import hypothesis
 import jax
 import pytest
 
@@ -7,6 +11,17 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
+
+# The same few examples every time: a test that fails does so for everybody. Compiling is slow, so there is no deadline.
+hypothesis.settings.register_profile(
+    "jaxnn",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=20,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("jaxnn")
 
 
 @pytest.fixture
@@ -19,3 +34,30 @@ def x64():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+class Compilations:
+    """How many programs the compiler has made."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def listen(self, event: str, duration: float, **_: object) -> None:
+        self.count += event == "/jax/core/compile/backend_compile_duration"
+
+    @contextmanager
+    def none(self) -> Iterator[None]:
+        """Nothing within compiles: neither a run nor a stray operation on the device."""
+        before = self.count
+        yield
+        assert self.count == before, f"{self.count - before} programs were compiled, where none should be"
+
+
+_COMPILATIONS = Compilations()
+jax.monitoring.register_event_duration_secs_listener(_COMPILATIONS.listen)
+
+
+@pytest.fixture
+def compilations() -> Compilations:
+    """Counts compilations: `with compilations.none(): ...`, or `compilations.count` before and after."""
+    return _COMPILATIONS

@@ -76,17 +76,17 @@ def load(
         raise ValueError(
             f"there is no data set {name!r}: expected digits, fashion-mnist, mnist or a path ending in .npz"
         )
-    if validation is not None and (isinstance(validation, bool) or not isinstance(validation, int | np.integer)):
+    if isinstance(validation, bool) or not isinstance(validation, int | None):
         raise TypeError(f"validation must be a number of examples, an int; got {type(validation).__name__}")
     if data_dir is not None and (is_npz or name == "digits"):
         raise ValueError(f"data_dir is for fashion-mnist and mnist, and {name} is read elsewhere: leave it out")
 
     if name == "digits":
-        return _digits(DIGITS_HELD_OUT if validation is None else int(validation))
+        return _digits(DIGITS_HELD_OUT if validation is None else validation)
     if is_npz:
         return _npz(Path(name).expanduser(), validation, max_bytes)
     folder = DEBIAN_FOLDER / name if data_dir is None else Path(data_dir).expanduser()
-    return _mnist(name, folder, MNIST_VALIDATION if validation is None else int(validation), max_bytes)
+    return _mnist(name, folder, MNIST_VALIDATION if validation is None else validation, max_bytes)
 
 
 def _digits(n_validation: int) -> Dataset:
@@ -140,36 +140,34 @@ def _found(name: str, folder: Path, stem: str) -> Path:
     for path in (folder / f"{stem}.gz", folder / stem):
         if path.is_file():
             return path
-    automatic = {
-        "fashion-mnist": "install Debian's package dataset-fashion-mnist, or fetch the files by "
-        "jaxnn.data.download('fashion-mnist', FOLDER) and ",
-        "mnist": "get the four files of MNIST and ",
+    remedy = {
+        "fashion-mnist": "install Debian's package dataset-fashion-mnist, or download them by "
+        "jaxnn.data.download('fashion-mnist', FOLDER), and give data_dir",
+        "mnist": "get the four files of MNIST, and give data_dir",
     }
     raise FileNotFoundError(
-        f"{name} needs {stem}.gz, or the same without .gz, and {folder} doesn't have it: {automatic[name]}"
-        f"name their folder by data_dir (on the command line --data-dir FOLDER)"
+        f"{name} needs {stem}.gz (or without .gz) and its three companions, and {folder} doesn't have it: "
+        f"{remedy[name]} (--data-dir FOLDER on the command line)"
     )
 
 
 def _npz(path: Path, n_validation: int | None, max_bytes: int) -> Dataset:
     splits = npz.read(path, max_bytes)
     train, validation = splits["train"], splits.get("validation")
-    if n_validation is not None and validation is not None:
-        if n_validation != 0:
-            raise ValueError(
-                f"validation={n_validation}, but {path} has a validation set of its own: "
-                f"leave validation out to use that, or give 0 to train on it"
-            )
-        train, validation = (
-            tuple(np.concatenate(parts) for parts in zip(train, validation, strict=True)),
-            None,
-        )
+    if validation is None:
+        train, validation = _last_held_out(train, n_validation or 0, path.name)
+    elif n_validation == 0:
+        (x, y), (more_x, more_y) = train, validation
+        train, validation = (np.concatenate([x, more_x]), np.concatenate([y, more_y])), None
     elif n_validation is not None:
-        train, validation = _last_held_out(train, n_validation, path.name)
+        raise ValueError(
+            f"validation={n_validation}, but {path} has a validation set of its own: "
+            f"leave validation out to use that, or give 0 to train on it"
+        )
 
     x, y = train
-    is_labelled = y.dtype == np.int32
-    n_classes = 1 + max(int(targets.max()) for _, targets in splits.values()) if is_labelled else None
+    labelled = y.dtype == np.int32
+    n_classes = 1 + max(int(labels.max()) for _, labels in splits.values()) if labelled else None
     scale = 1 / 255 if x.dtype == np.uint8 else 1.0
     return Dataset(path.name, train, validation, splits.get("test"), n_classes, scale)
 

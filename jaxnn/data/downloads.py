@@ -5,9 +5,9 @@ from pathlib import Path
 
 from jaxnn.optional import require
 
-# Source: the address, with MD5 sums, is in the README of zalandoresearch/fashion-mnist; SHA-256 sums of the same
-# files are in tensorflow/datasets, url_checksums/fashion_mnist.txt. They hold for the data in Debian's package
-# dataset-fashion-mnist too, under the original gzip header (name and time) that Debian removes: see the test.
+# Source: the address is in the README of zalandoresearch/fashion-mnist; the SHA-256 sums are those that
+# tensorflow/datasets keeps in url_checksums/fashion_mnist.txt. They hold for Debian's dataset-fashion-mnist too,
+# once its files have the original gzip header again (name and time), which Debian removes: see the test.
 FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FASHION_MNIST_SHA256 = {
     "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -22,8 +22,8 @@ def download(name: str, folder: str | os.PathLike[str], url: str = FASHION_MNIST
 
     Files that are there already, with the right checksum, are kept. `url` may name a mirror; it ends in '/'.
 
-    Raises: ValueError for another name, or a file with a wrong checksum (it isn't kept); OSError if the server
-        can't be reached or refuses; ImportError without pooch.
+    Raises: ValueError for another name, or a wrong checksum (the file isn't kept); OSError if the server can't
+        be reached or refuses; ImportError without pooch.
     """
     if name != "fashion-mnist":
         raise ValueError(f"only fashion-mnist can be downloaded, not {name!r}: give load a data_dir that has the files")

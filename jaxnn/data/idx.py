@@ -47,8 +47,8 @@ def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> np.ndarray
     The header is read first, and at most one byte more than it declares is decompressed after it, so that
     neither a false header nor a small file that unpacks to a huge one can fill the memory.
 
-    Raises: FileNotFoundError; ValueError if the file isn't IDX, is truncated, too long or damaged, or declares
-        more than `max_bytes` of elements.
+    Raises: FileNotFoundError; ValueError if the file isn't IDX, is truncated, too long or damaged, or if it
+        declares more than `max_bytes` of elements.
     """
     path = Path(path)
     try:
@@ -108,7 +108,7 @@ def _read(stream: BinaryIO | gzip.GzipFile, path: Path, max_bytes: int) -> np.nd
 def write(path: str | os.PathLike[str], array: np.ndarray) -> None:
     """Write an array as an IDX file, compressed if the name ends in `.gz`; equal arrays give equal bytes.
 
-    Raises: TypeError if IDX has no such type; ValueError for an array without axes or with one beyond 32 bits.
+    Raises: TypeError if IDX has no such type; ValueError without axes or with one of 2**32 or more.
     """
     path, array = Path(path), np.asarray(array)
     big_endian = array.dtype.newbyteorder(">")

@@ -20,13 +20,13 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, Runtime
 def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[str, Split]:
     """The splits (x, y) of an `.npz` file by name: 'train' and, where it has them, 'validation' and 'test'.
 
-    Keys: x_train and y_train, with or without the pairs x_validation, y_validation and x_test, y_test; or just
-    x and y, which are all for training. Nothing is ever unpickled.
+    Keys: x_train and y_train, with or without the pairs x_validation, y_validation and x_test, y_test; or
+    just x and y, which are all for training. Nothing is ever unpickled.
 
-    Shapes: x (B, ...) of any real type; y either (B,) integers or booleans, which are labels and become int32,
-        or (B, ...) floating point, which is kept. All splits agree in type and in the shape of one example.
-    Raises: FileNotFoundError; ValueError if the file is damaged, has other keys, arrays that don't fit together,
-        or more than `max_bytes` of them.
+    Shapes: x (B, ...) of any real type; y either (B,) integers or booleans, which are labels and become
+        int32, or (B, ...) floating point, which is kept. All splits agree in type and in one example's shape.
+    Raises: FileNotFoundError; ValueError if the file is damaged, has other keys, arrays that don't fit
+        together, or more than `max_bytes` of them.
     """
     path = Path(path)
     if not path.exists():
@@ -99,5 +99,5 @@ def _require_fit(split: str, x: np.ndarray, y: np.ndarray, train: Split, path: P
         if (array.dtype, array.shape[1:]) != (model.dtype, model.shape[1:]):
             raise ValueError(
                 f"{path} has examples of {array.dtype} {array.shape[1:]} in {name}_{split}, but of "
-                f"{model.dtype} {model.shape[1:]} in {name}_train: save all splits with one type and one shape"
+                f"{model.dtype} {model.shape[1:]} in {name}_train: save them with one type and shape"
             )

@@ -1,0 +1,47 @@
+"""The mathematics of jaxnn once more, in NumPy: slow where that is plainer, obviously right, and written on its own.
+
+Same names, same trees of params, and whatever is random is an argument: first params, the orders of the examples, the
+masks of Dropout. What is compiled is held against what stands here.
+
+neurons.py has the textbook network neuron by neuron; the other modules are its vectorised form, for every layer,
+combinator, loss, penalty, update rule, schedule and loop; perceptron.py, to be imported by its own name, what came
+before. Nothing here checks its arguments, which is jaxnn's business.
+"""
+
+from jaxnn.reference import neurons, schedules
+from jaxnn.reference.combinators import Remat, Repeat, Residual, Serial
+from jaxnn.reference.descent import bgd, mbgd, sgd
+from jaxnn.reference.layers import (
+    BatchNorm,
+    BatchNormParams,
+    BatchNormState,
+    Dense,
+    DenseParams,
+    Dropout,
+    Flatten,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Rescale,
+    Reshape,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from jaxnn.reference.losses import HalfSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.reference.objective import Gradient, backprop
+from jaxnn.reference.penalties import l1, l2
+from jaxnn.reference.twins import twin
+from jaxnn.reference.updates import (
+    adam,
+    adamw,
+    apply_updates,
+    chain,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+    gradient_descent,
+    momentum,
+    nesterov,
+    weight_decay,
+)

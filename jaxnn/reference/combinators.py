@@ -1,0 +1,107 @@
+"""NumPy twins of the combinators: plain loops. Params, state and masks as in jaxnn and in layers.py."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnn.reference.arrays import Tree, map_tree
+from jaxnn.reference.layers import Backward, Forward, Masks
+
+
+class Inner(NamedTuple):
+    inner: Tree
+
+
+@dataclass(frozen=True, init=False)
+class Serial:
+    """y = f_n(... f_1(x)): dy passes through the layers' backwards from the last to the first."""
+
+    layers: tuple
+
+    def __init__(self, *layers: Any) -> None:
+        object.__setattr__(self, "layers", layers)
+
+    def forward(
+        self, params: tuple, state: tuple, x: np.ndarray, *, masks: Masks = None, train: bool = False
+    ) -> Forward:
+        states, caches = [], []
+        for layer, layer_params, layer_state in zip(self.layers, params, state, strict=True):
+            x, new_state, cache = layer.forward(layer_params, layer_state, x, masks=masks, train=train)
+            states.append(new_state)
+            caches.append(cache)
+        return Forward(x, tuple(states), caches)
+
+    def backward(self, params: tuple, cache: list, dy: np.ndarray) -> Backward:
+        dparams = [()] * len(self.layers)
+        for i in reversed(range(len(self.layers))):
+            dparams[i], dy = self.layers[i].backward(params[i], cache[i], dy)
+        return Backward(tuple(dparams), dy)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """y = x + scale f(x): dy goes both ways, and its parts are added."""
+
+    inner: Any
+    scale: float = 1.0
+
+    def forward(
+        self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = None, train: bool = False
+    ) -> Forward:
+        f, new_state, cache = self.inner.forward(params.inner, state.inner, x, masks=masks, train=train)
+        return Forward(x + self.scale * f, Inner(new_state), cache)
+
+    def backward(self, params: Inner, cache: Any, dy: np.ndarray) -> Backward:
+        dinner, dx = self.inner.backward(params.inner, cache, self.scale * dy)
+        return Backward(Inner(dinner), dy + dx)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """y = f(... f(x)), n times, each with its own slice of params and state along their first axis."""
+
+    inner: Any
+    n: int
+
+    def forward(
+        self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = None, train: bool = False
+    ) -> Forward:
+        states, caches = [], []
+        for depth in range(self.n):
+            here = _slice(params.inner, depth), _slice(state.inner, depth)
+            x, new_state, cache = self.inner.forward(*here, x, masks=masks, train=train)
+            states.append(new_state)
+            caches.append(cache)
+        return Forward(x, Inner(_stacked(states)), caches)
+
+    def backward(self, params: Inner, cache: list, dy: np.ndarray) -> Backward:
+        dparams = [()] * self.n
+        for depth in reversed(range(self.n)):
+            dparams[depth], dy = self.inner.backward(_slice(params.inner, depth), cache[depth], dy)
+        return Backward(Inner(_stacked(dparams)), dy)
+
+
+@dataclass(frozen=True)
+class Remat:
+    """y = f(x). It keeps f's cache like any other: what jaxnn saves in memory must not be seen in the numbers."""
+
+    inner: Any
+
+    def forward(
+        self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = None, train: bool = False
+    ) -> Forward:
+        y, new_state, cache = self.inner.forward(params.inner, state.inner, x, masks=masks, train=train)
+        return Forward(y, Inner(new_state), cache)
+
+    def backward(self, params: Inner, cache: Any, dy: np.ndarray) -> Backward:
+        dinner, dx = self.inner.backward(params.inner, cache, dy)
+        return Backward(Inner(dinner), dx)
+
+
+def _slice(tree: Tree, depth: int) -> Tree:
+    return map_tree(lambda leaf: leaf[depth], tree)
+
+
+def _stacked(trees: list[Tree]) -> Tree:
+    return map_tree(lambda *leaves: np.stack(leaves), *trees)

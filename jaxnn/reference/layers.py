@@ -1,0 +1,236 @@
+"""NumPy twins of the layers: forward by the definition, backward by the chain rule as a textbook writes it.
+
+They have the protocol of jaxnn, with one difference: chance is an argument. `masks` is an iterator, and each Dropout
+that drops takes its next mask from it, in forward order. Arguments aren't checked.
+
+Shapes: x (B, ...); a row is what the last axis holds.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnn.reference.arrays import Tree
+
+Masks = Iterator[np.ndarray] | None
+
+
+class Forward(NamedTuple):
+    y: np.ndarray
+    state: Tree
+    cache: Any
+
+
+class Backward(NamedTuple):
+    dparams: Tree
+    dx: np.ndarray | None
+
+
+class DenseParams(NamedTuple):
+    weight: np.ndarray
+    bias: np.ndarray | None
+
+
+class BatchNormParams(NamedTuple):
+    scale: np.ndarray
+    bias: np.ndarray
+
+
+class BatchNormState(NamedTuple):
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dense:
+    """y = x W + b;  dW = sum over rows of x^T dy,  db = sum over rows of dy,  dx = dy W^T."""
+
+    n_out: int
+
+    def forward(
+        self, params: DenseParams, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False
+    ) -> Forward:
+        y = x @ params.weight
+        if params.bias is not None:
+            y += params.bias
+        return Forward(y, state, x)
+
+    def backward(self, params: DenseParams, cache: np.ndarray, dy: np.ndarray) -> Backward:
+        x_rows, dy_rows = _rows(cache), _rows(dy)
+        dbias = None if params.bias is None else dy_rows.sum(axis=0)
+        return Backward(DenseParams(x_rows.T @ dy_rows, dbias), dy @ params.weight.T)
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """y = scale x + shift;  dx = scale dy, None where x is of integers, which become `dtype`."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+    dtype: type = np.float64
+
+    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+        floating = np.issubdtype(x.dtype, np.floating)
+        real = x if floating else x.astype(self.dtype)
+        return Forward(self.scale * real + self.shift, state, floating)
+
+    def backward(self, params: Tree, cache: bool, dy: np.ndarray) -> Backward:
+        return Backward((), self.scale * dy if cache else None)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """y = x;  dx = dy."""
+
+    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+        return Forward(x, state, ())
+
+    def backward(self, params: Tree, cache: Any, dy: np.ndarray) -> Backward:
+        return Backward((), dy)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """y = 1 / (1 + e^-x);  dy/dx = y (1 - y)."""
+
+    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+        with np.errstate(over="ignore"):  # e^-x = inf gives y = 0, which is right
+            y = 1 / (1 + np.exp(-x))
+        return Forward(y, state, y)
+
+    def backward(self, params: Tree, cache: np.ndarray, dy: np.ndarray) -> Backward:
+        return Backward((), dy * cache * (1 - cache))
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """y = tanh x;  dy/dx = 1 - y^2."""
+
+    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+        y = np.tanh(x)
+        return Forward(y, state, y)
+
+    def backward(self, params: Tree, cache: np.ndarray, dy: np.ndarray) -> Backward:
+        return Backward((), dy * (1 - cache**2))
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """y = max(x, 0);  dy/dx = 1 where x > 0, 0 where x <= 0."""
+
+    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+        return Forward(np.maximum(x, 0), state, x)
+
+    def backward(self, params: Tree, cache: np.ndarray, dy: np.ndarray) -> Backward:
+        return Backward((), np.where(cache <= 0, 0, dy))
+
+
+@dataclass(frozen=True)
+class LeakyReLU:
+    """y = x where x > 0, slope x where x <= 0;  dy/dx = 1 and slope there."""
+
+    slope: float = 0.01
+
+    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+        return Forward(np.where(x <= 0, self.slope * x, x), state, x)
+
+    def backward(self, params: Tree, cache: np.ndarray, dy: np.ndarray) -> Backward:
+        return Backward((), np.where(cache <= 0, self.slope * dy, dy))
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """y_j = e^x_j / sum_k e^x_k in each row;  dy_j/dx_k = y_j (1[j = k] - y_k), a matrix for each row."""
+
+    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+        exponentials = np.exp(x - x.max(axis=-1, keepdims=True))  # the shift cancels
+        y = exponentials / exponentials.sum(axis=-1, keepdims=True)
+        return Forward(y, state, y)
+
+    def backward(self, params: Tree, cache: np.ndarray, dy: np.ndarray) -> Backward:
+        y = cache
+        jacobian = y[..., :, None] * (np.eye(y.shape[-1], dtype=y.dtype) - y[..., None, :])  # [..., j, k]
+        return Backward((), np.einsum("...j,...jk->...k", dy, jacobian))
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """y = x with each example in another shape;  dx = dy in the old one."""
+
+    shape: tuple[int, ...]
+
+    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+        return Forward(x.reshape(len(x), *self.shape), state, x.shape)
+
+    def backward(self, params: Tree, cache: tuple, dy: np.ndarray | None) -> Backward:
+        return Backward((), None if dy is None else dy.reshape(cache))
+
+
+def Flatten() -> Reshape:
+    """Each example as one vector."""
+    return Reshape((-1,))
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """y = scale (x - mu) / sqrt(var + epsilon) + bias, with mu and var of the rows in training, running in evaluation.
+
+    Backward, with x^ = (x - mu) / sqrt(var + epsilon), dx^ = scale dy, and R rows (Ioffe and Szegedy 2015, section 3):
+        dbias = sum dy        dscale = sum dy x^
+        dvar  = sum dx^ (x - mu) (-1/2) (var + epsilon)^(-3/2)
+        dmu   = sum dx^ (-1 / sqrt(var + epsilon)) + dvar sum -2 (x - mu) / R
+        dx    = dx^ / sqrt(var + epsilon) + dvar 2 (x - mu) / R + dmu / R
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    def forward(
+        self, params: BatchNormParams, state: BatchNormState, x: np.ndarray, *, masks: Masks = None, train: bool = False
+    ) -> Forward:
+        rows = _rows(x)
+        mean, variance = state.mean, state.variance
+        if train:
+            mean, variance = rows.mean(axis=0), rows.var(axis=0)
+            unbiased = rows.var(axis=0, ddof=1)
+            state = BatchNormState(
+                self.momentum * state.mean + (1 - self.momentum) * mean,
+                self.momentum * state.variance + (1 - self.momentum) * unbiased,
+            )
+        y = params.scale * (x - mean) / np.sqrt(variance + self.epsilon) + params.bias
+        return Forward(y, state, (x, mean, variance, train))
+
+    def backward(self, params: BatchNormParams, cache: tuple, dy: np.ndarray) -> Backward:
+        x, mean, variance, train = cache
+        centred, dy_rows, n_rows = _rows(x) - mean, _rows(dy), len(_rows(x))
+        std = np.sqrt(variance + self.epsilon)
+        dparams = BatchNormParams(scale=(dy_rows * centred / std).sum(axis=0), bias=dy_rows.sum(axis=0))
+        dnormalized = params.scale * dy_rows
+        dx = dnormalized / std
+        if train:
+            dvariance = (dnormalized * centred * (-1 / 2) * std**-3).sum(axis=0)
+            dmean = (-dnormalized / std).sum(axis=0) + dvariance * (-2 * centred / n_rows).sum(axis=0)
+            dx = dx + dvariance * 2 * centred / n_rows + dmean / n_rows
+        return Backward(dparams, dx.reshape(x.shape))
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Training: y = keep x / (1 - rate), keep a mask of x's shape;  dx = keep dy / (1 - rate). Evaluation: y = x."""
+
+    rate: float = 0.5
+
+    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+        keep = next(masks) if train and self.rate > 0 else np.ones(x.shape, bool)
+        factor = keep / x.dtype.type(1 - self.rate if train else 1)
+        return Forward(factor * x, state, factor)
+
+    def backward(self, params: Tree, cache: np.ndarray, dy: np.ndarray) -> Backward:
+        return Backward((), cache * dy)
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    """All axes but the last as one."""
+    return x.reshape(-1, x.shape[-1])

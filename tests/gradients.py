@@ -1,0 +1,81 @@
+"""How two gradients are compared: the measure of error, finite differences, and the tolerances of the whole suite.
+
+The measure is max|a - b| / max(max|b|, s) for each tensor, where s is the contraction that makes b, taken with absolute
+values: the size that rounding acts on. A gradient that is truly 0 (that of a bias before BatchNorm) has no other.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+# Two programs for the same float64 sums of at most a few hundred terms: sqrt(n) u is 1e-15; the rest is room for the
+# condition of what is computed (a normalisation subtracts nearly equal numbers).
+SAME = 1e-12
+# The five-point difference with h = 1e-3 has the error h^4 f^(5) / 30, 1e-12 for derivatives of order 30, and rounding
+# u / h = 1e-13 times the number of terms.
+DIFFERENCES = 1e-9
+
+
+def error(got: Any, truth: Any, scale: Any = None) -> float:
+    """The largest error over the tensors of a tree, each by the measure above; without `scale`, s = 0.
+
+    Structures, shapes and dtypes must be equal, and so must the places of NaN and of infinities.
+    """
+    assert jax.tree.structure(got) == jax.tree.structure(truth), (jax.tree.structure(got), jax.tree.structure(truth))
+    scales = [0.0] * len(jax.tree.leaves(truth)) if scale is None else jax.tree.leaves(scale)
+    triples = zip(jax.tree.leaves(got), jax.tree.leaves(truth), scales, strict=True)
+    return max((_tensor_error(*triple) for triple in triples), default=0.0)
+
+
+def _tensor_error(a: Any, b: Any, s: Any) -> float:
+    assert a.shape == b.shape, (a.shape, b.shape)
+    assert a.dtype == b.dtype, (a.dtype, b.dtype)
+    a, b, s = (np.asarray(jnp.asarray(each), np.float64) for each in (a, b, s))
+    finite = np.isfinite(b)
+    np.testing.assert_array_equal(a[~finite], b[~finite])
+    difference = np.max(np.abs(a[finite] - b[finite]), initial=0.0)
+    size = max(np.max(np.abs(b[finite]), initial=0.0), float(np.max(s, initial=0.0)))
+    return float(difference / size) if difference > 0 else 0.0
+
+
+def rounding_scale(backward: Callable[[jax.Array], Any], dy: jax.Array) -> Any:
+    """s for each tensor of backward(dy), exactly: the largest entry of sum_i |backward(e_i dy_i)|.
+
+    e_i runs over the entries of dy. backward is linear, so its terms add up to backward(dy) but for the signs.
+    """
+    one_entry = jnp.eye(dy.size, dtype=dy.dtype).reshape(dy.size, *dy.shape)
+    parts = jax.vmap(lambda e: backward(e * dy))(one_entry)
+    return jax.tree.map(lambda part: jnp.max(jnp.sum(jnp.abs(part), axis=0), initial=0), parts)
+
+
+def central_differences(f: Callable[[Any], jax.Array], point: Any, h: float = 1e-3) -> Any:
+    """The gradient of a scalar function at a tree of numbers, entry by entry, by the five-point rule.
+
+    f'(x) = (f(x - 2h) - 8 f(x - h) + 8 f(x + h) - f(x + 2h)) / 12h + O(h^4).
+    """
+    flat, unflatten = ravel_pytree(point)
+
+    def along(direction: jax.Array) -> jax.Array:
+        def moved(steps: float) -> jax.Array:
+            return f(unflatten(flat + steps * h * direction))
+
+        return (moved(-2.0) - 8 * moved(-1.0) + 8 * moved(1.0) - moved(2.0)) / (12 * h)
+
+    return unflatten(jax.vmap(along)(jnp.eye(flat.size, dtype=flat.dtype)))
+
+
+def inner_product(a: Any, b: Any) -> tuple[jax.Array, jax.Array]:
+    """<a, b> over two trees, and the same with absolute values."""
+    products = [(x * y).ravel() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
+    flat = jnp.concatenate(products) if products else jnp.zeros(0)
+    return jnp.sum(flat), jnp.sum(jnp.abs(flat))
+
+
+def normal_like(tree: Any, seed: int) -> Any:
+    """A tree of the same structure, shapes and floating dtypes, of normal numbers: no init's zeros and ones."""
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(generator.normal(size=leaf.shape), leaf.dtype), tree)

@@ -1,0 +1,345 @@
+"""The tables that the laws run over: each layer, combinator, loss, penalty, rule and schedule, in several forms.
+
+A class of jaxnn that is in no table fails `test_laws.py`: adding one means adding its row here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxnn import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    Glorot,
+    HalfSquaredError,
+    He,
+    Identity,
+    LeakyReLU,
+    LeCun,
+    Normal,
+    ReLU,
+    Remat,
+    Repeat,
+    Rescale,
+    Reshape,
+    Residual,
+    Serial,
+    Sigmoid,
+    SigmoidCrossEntropy,
+    Softmax,
+    SoftmaxCrossEntropy,
+    Tanh,
+    Uniform,
+    Zeros,
+    adam,
+    adamw,
+    chain,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+    gradient_descent,
+    l1,
+    l2,
+    momentum,
+    nesterov,
+    schedules,
+    walk,
+    weight_decay,
+    weight_mask,
+)
+
+
+class Point(NamedTuple):
+    """Where a layer is looked at: its arguments, none of them a number that an init is fond of (0 or 1)."""
+
+    params: Any
+    state: Any
+    x: jax.Array
+    key: jax.Array
+
+
+class LayerCase(NamedTuple):
+    """A layer, the shape of one example, how many examples, the mode, and whether x is of integers."""
+
+    layer: Any
+    shape: tuple[int, ...]
+    batch: int = 3
+    train: bool = True
+    integer: bool = False
+
+    def __str__(self) -> str:
+        mode = ("-train" if self.train else "-eval") + ("-uint8" if self.integer else "")
+        return f"{self.layer}-{self.batch}x{'x'.join(map(str, self.shape))}{mode}"
+
+    @property
+    def draws(self) -> bool:
+        """Whether the forward pass throws dice."""
+        return self.train and any(isinstance(layer, Dropout) and layer.rate > 0 for _, layer in walk(self.layer))
+
+    @property
+    def couples(self) -> bool:
+        """Whether the rows of a batch have a say in one another's outputs."""
+        return self.train and any(isinstance(layer, BatchNorm) for _, layer in walk(self.layer))
+
+    def point(self, seed: int = 0, dtype: Any = None) -> Point:
+        """Random params, state and x, drawn by NumPy, so that nothing compiles."""
+        generator = np.random.default_rng(seed)
+        dtype = jnp.result_type(float) if dtype is None else dtype
+
+        def normal(leaf: Any) -> jax.Array:
+            return jnp.asarray(generator.normal(size=leaf.shape), leaf.dtype)
+
+        def positive(leaf: Any) -> jax.Array:
+            return jnp.asarray(generator.uniform(0.5, 2.0, size=leaf.shape), leaf.dtype)
+
+        made = jax.eval_shape(lambda key: self.layer.init(key, self.shape, dtype), jax.random.key(0))
+        params, state = jax.tree.map(normal, made.params), jax.tree.map(positive, made.state)
+        size = (self.batch, *self.shape)
+        if self.integer:
+            x = jnp.asarray(generator.integers(0, 256, size=size), jnp.uint8)
+        else:
+            x = jnp.asarray(generator.normal(size=size), dtype)
+        return Point(params, state, x, jax.random.key(seed))
+
+    def forward(self, point: Point) -> Any:
+        return self.layer.forward(point.params, point.state, point.x, key=point.key, train=self.train)
+
+
+ACTIVATIONS = [
+    LayerCase(layer, shape, batch)
+    for layer in (Identity(), Sigmoid(), Tanh(), ReLU(), LeakyReLU(), LeakyReLU(0.3), Softmax())
+    for shape, batch in (((5,), 3), ((1,), 1), ((2, 3), 2))
+]
+
+LAYERS = [
+    *ACTIVATIONS,
+    LayerCase(Identity(), (3,), integer=True),
+    LayerCase(Dense(3), (4,)),
+    LayerCase(Dense(1), (1,), 1),
+    LayerCase(Dense(5), (3,), 1),
+    LayerCase(Dense(3, weight_init=Normal(0.1), bias_init=Uniform(0, 1)), (2, 5), 2),
+    LayerCase(Dense(2), (3, 1, 2), 2),
+    LayerCase(Dense(3, bias=False), (4,)),
+    LayerCase(Dense(1, bias=False), (2, 3), 1, train=False),
+    LayerCase(Dense(3, precision="highest"), (4,)),
+    LayerCase(BatchNorm(), (3,), 5),
+    LayerCase(BatchNorm(epsilon=0.5), (1,), 2),
+    LayerCase(BatchNorm(momentum=0.0), (2, 3), 3),
+    LayerCase(BatchNorm(0.5, 0.01), (4, 3), 1),
+    LayerCase(BatchNorm(), (3,), 5, train=False),
+    LayerCase(BatchNorm(), (2, 3), 1, train=False),
+    LayerCase(Dropout(), (7,)),
+    LayerCase(Dropout(0.3), (2, 3)),
+    LayerCase(Dropout(0.0), (3,)),
+    LayerCase(Dropout(), (3,), 1, train=False),
+    LayerCase(Rescale(), (3,)),
+    LayerCase(Rescale(0.5, -2.0), (2, 3)),
+    LayerCase(Rescale(1 / 255), (2, 3), integer=True),
+    LayerCase(Reshape((2, 3)), (6,)),
+    LayerCase(Reshape((3, -1)), (2, 6), 1),
+    LayerCase(Reshape((2, 1)), (2,), integer=True),
+    LayerCase(Flatten(), (2, 3)),
+    LayerCase(Flatten(), (1,), 1),
+]
+
+BLOCK = Serial(Dense(5), BatchNorm(), Tanh(), Dropout(0.3), Dense(3))
+
+COMBINATORS = [
+    LayerCase(Serial(), (3,)),
+    LayerCase(Serial(Tanh()), (3,), 1),
+    LayerCase(Serial(Dense(4), Sigmoid(), Dense(2)), (3,)),
+    LayerCase(Serial(Dense(4), ReLU(), Serial(Dense(3, bias=False), Serial(), LeakyReLU()), Softmax()), (1,), 1),
+    LayerCase(Serial(Dense(4), BatchNorm(), ReLU(), Dropout(0.3), Dense(2)), (3,), 5),
+    LayerCase(Serial(Dense(4), BatchNorm(), ReLU(), Dropout(0.3), Dense(2)), (3,), 5, train=False),
+    LayerCase(Serial(Rescale(1 / 255, -0.5), Flatten(), Dense(2)), (2, 3), integer=True),
+    LayerCase(Serial(Flatten(), Identity(), Rescale(1 / 255, -0.5), Dense(2)), (2, 3), integer=True),
+    LayerCase(Serial(Dense(6), Reshape((2, 3)), Softmax(), Dense(2), Flatten(), Tanh()), (3,)),
+    LayerCase(Residual(Dense(3)), (3,)),
+    LayerCase(Residual(Tanh(), -0.5), (2, 3), 1),
+    LayerCase(Residual(BLOCK, 0.5), (3,), 5),
+    LayerCase(Residual(Residual(Dense(2)), 2.0), (2,)),
+    LayerCase(Repeat(Dense(3), 3), (3,)),
+    LayerCase(Repeat(Dense(2, bias=False), 1), (2, 2), 1),
+    LayerCase(Repeat(Tanh(), 2), (3,)),
+    LayerCase(Repeat(Dropout(0.3), 2), (5,)),
+    LayerCase(Repeat(BLOCK, 2), (3,), 5),
+    LayerCase(Repeat(BLOCK, 2), (3,), 2, train=False),
+    LayerCase(Repeat(Repeat(Serial(Dense(2), Sigmoid()), 2), 3), (2,), 1),
+    LayerCase(Remat(Dense(2)), (3,)),
+    LayerCase(Remat(BLOCK), (3,), 5),
+    LayerCase(Remat(BLOCK), (3,), 1, train=False),
+    LayerCase(Remat(Serial(Rescale(1 / 255), Dense(2))), (3,), integer=True),
+    LayerCase(Repeat(Residual(Remat(Serial(Dense(4), Dropout(0.3), ReLU(), Dense(2)))), 2), (2,)),
+]
+
+CASES = LAYERS + COMBINATORS
+
+# One form of each class, for what is too slow to do with all of them.
+FORMS = list({type(case.layer): case for case in reversed(CASES) if not case.integer}.values())
+
+
+class LossCase(NamedTuple):
+    """A loss, the shape of one output, and a maker of targets from a generator, a shape and a dtype."""
+
+    name: str
+    loss: Any
+    shape: tuple[int, ...]
+    targets: Callable[..., Any]
+    batch: int = 4
+
+    def __str__(self) -> str:
+        return f"{self.loss}-{self.name}-{self.batch}x{'x'.join(map(str, self.shape))}"
+
+    def point(self, seed: int = 0, dtype: Any = None) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Outputs, targets, and weights of which one is 0."""
+        generator = np.random.default_rng(seed)
+        dtype = jnp.result_type(float) if dtype is None else dtype
+        y = jnp.asarray(2 * generator.normal(size=(self.batch, *self.shape)), dtype)
+        target = jnp.asarray(self.targets(generator, y.shape))
+        target = target.astype(dtype) if jnp.issubdtype(target.dtype, jnp.floating) else target
+        weights = generator.uniform(0.1, 2.0, size=self.batch)
+        weights[1:2] = 0
+        return y, target, jnp.asarray(weights, dtype)
+
+
+def real_targets(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return generator.normal(size=shape)
+
+
+def labels(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return generator.integers(0, shape[-1], size=shape[:1])
+
+
+def small_labels(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return labels(generator, shape).astype(np.uint8)
+
+
+def one_hot(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return np.eye(shape[-1])[labels(generator, shape)]
+
+
+def soft(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return generator.dirichlet(np.ones(shape[-1]), size=shape[:1])
+
+
+def masked(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """One-hot, but for a row of zeros and a row that sums to 3."""
+    targets = one_hot(generator, shape)
+    targets[0], targets[-1] = 0, 3 * targets[-1]
+    return targets
+
+
+def yes_or_no(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return generator.integers(0, 2, size=shape)
+
+
+def probabilities(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return generator.uniform(size=shape)
+
+
+LOSSES = [
+    LossCase("real", HalfSquaredError(), (3,), real_targets),
+    LossCase("real", HalfSquaredError(), (1,), real_targets, 1),
+    LossCase("real", HalfSquaredError(), (2, 3), real_targets),
+    LossCase("labels", SoftmaxCrossEntropy(), (5,), labels),
+    LossCase("labels", SoftmaxCrossEntropy(), (2,), labels, 1),
+    LossCase("small_labels", SoftmaxCrossEntropy(), (3,), small_labels),
+    LossCase("one_hot", SoftmaxCrossEntropy(), (5,), one_hot),
+    LossCase("soft", SoftmaxCrossEntropy(), (5,), soft),
+    LossCase("masked", SoftmaxCrossEntropy(), (5,), masked),
+    LossCase("labels", SoftmaxCrossEntropy(0.1), (3,), labels),
+    LossCase("soft", SoftmaxCrossEntropy(0.1), (3,), soft),
+    LossCase("masked", SoftmaxCrossEntropy(0.1), (3,), masked),
+    LossCase("labels", SigmoidCrossEntropy(), (3,), labels),
+    LossCase("yes_or_no", SigmoidCrossEntropy(), (3,), yes_or_no),
+    LossCase("yes_or_no", SigmoidCrossEntropy(), (1,), yes_or_no, 1),
+    LossCase("probabilities", SigmoidCrossEntropy(), (2, 3), probabilities),
+    LossCase("labels", SigmoidCrossEntropy(0.1), (3,), labels),
+    LossCase("yes_or_no", SigmoidCrossEntropy(0.1), (3,), yes_or_no),
+]
+
+INITIALIZERS = [
+    Zeros(),
+    Normal(),
+    Normal(0.1),
+    Uniform(),
+    Uniform(-2.0, 1.0),
+    *(kind(form) for kind in (Glorot, He, LeCun) for form in ("truncated_normal", "normal", "uniform")),
+]
+
+PENALTIES = [l2(0.1), l1(0.1), (l1(0.01), l2(0.2)), l2(0.0)]
+
+
+class RuleCase(NamedTuple):
+    """A rule, and optax's equivalent: None where it has none."""
+
+    rule: Any
+    equivalent: Any
+
+    def __str__(self) -> str:
+        return str(self.rule)
+
+
+def masked_decay(rate: float) -> Any:
+    return optax.add_decayed_weights(rate, mask=weight_mask)
+
+
+RULES = [
+    RuleCase(gradient_descent(0.1), optax.sgd(0.1)),
+    RuleCase(momentum(0.1), optax.sgd(0.1, momentum=0.9)),
+    RuleCase(momentum(0.05, 0.5), optax.sgd(0.05, momentum=0.5)),
+    RuleCase(nesterov(0.1), optax.sgd(0.1, momentum=0.9, nesterov=True)),
+    RuleCase(adam(0.01), optax.adam(0.01)),
+    RuleCase(adam(0.1, 0.8, 0.99, 1e-3), optax.adam(0.1, 0.8, 0.99, 1e-3)),
+    RuleCase(adamw(0.01), optax.adamw(0.01, mask=weight_mask)),
+    RuleCase(adamw(0.1, 0.8, 0.99, 1e-3, 0.3), optax.adamw(0.1, 0.8, 0.99, 1e-3, weight_decay=0.3, mask=weight_mask)),
+    RuleCase(weight_decay(0.3), masked_decay(0.3)),
+    RuleCase(clip_by_value(0.5), optax.clip(0.5)),
+    RuleCase(clip_by_norm(0.5), None),
+    RuleCase(clip_by_norm(100.0), optax.identity()),
+    RuleCase(clip_by_global_norm(0.5), optax.clip_by_global_norm(0.5)),
+    RuleCase(clip_by_global_norm(100.0), optax.clip_by_global_norm(100.0)),
+    RuleCase(
+        chain(clip_by_global_norm(1.0), weight_decay(0.1), momentum(0.1)),
+        optax.chain(optax.clip_by_global_norm(1.0), masked_decay(0.1), optax.sgd(0.1, momentum=0.9)),
+    ),
+    RuleCase(
+        gradient_descent(schedules.exponential(0.1, 5, 0.5)), optax.sgd(optax.exponential_decay(0.1, 5, 0.5))
+    ),
+    RuleCase(
+        adamw(schedules.cosine(0.1, 10)), optax.adamw(optax.cosine_decay_schedule(0.1, 10), mask=weight_mask)
+    ),
+]
+
+
+class ScheduleCase(NamedTuple):
+    """A schedule, and its rate at step t in plain Python, without its warm-up."""
+
+    schedule: Any
+    rate: Callable[[float], float]
+
+    def __str__(self) -> str:
+        return str(self.schedule)
+
+
+SCHEDULES = [
+    ScheduleCase(schedules.constant(0.3), lambda s: 0.3),
+    ScheduleCase(schedules.constant(0.3, warmup=4), lambda s: 0.3),
+    ScheduleCase(schedules.step_decay(0.3, 5), lambda s: 0.3 * 0.1 ** (s // 5)),
+    ScheduleCase(schedules.step_decay(0.3, 5, 0.5, warmup=3), lambda s: 0.3 * 0.5 ** (s // 5)),
+    ScheduleCase(schedules.exponential(0.3, 5), lambda s: 0.3 * 0.1 ** (s / 5)),
+    ScheduleCase(schedules.exponential(0.3, 5, 0.5, warmup=1), lambda s: 0.3 * 0.5 ** (s / 5)),
+    ScheduleCase(schedules.cosine(0.3, 10), lambda s: 0.3 * (1 + np.cos(np.pi * min(s / 10, 1))) / 2),
+    ScheduleCase(
+        schedules.cosine(0.3, 10, 0.2, warmup=3),
+        lambda s: 0.3 * (0.2 + 0.8 * (1 + np.cos(np.pi * min(s / 10, 1))) / 2),
+    ),
+    ScheduleCase(schedules.inverse_time(0.3, 5), lambda s: 0.3 / (1 + s / 5)),
+    ScheduleCase(schedules.inverse_time(0.3, 5, warmup=7), lambda s: 0.3 / (1 + s / 5)),
+]

@@ -50,10 +50,10 @@ class Stopping(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class early_stopping:
-    """Stop when the validation loss hasn't improved by more than `min_improvement` for `patience` epochs; keep the best.
+    """Stop when the validation loss hasn't improved by more than `min_improvement` for `patience` epochs.
 
-    A pure function of what it carries: whoever has stopped keeps the best by a `where`, so it works under `vmap`, where
-    the others go on. A NaN is never an improvement.
+    The best params are kept. A pure function of what it carries: whoever has stopped keeps its best by a `where`, so
+    it works under `vmap`, where the others go on. A NaN is never an improvement.
     Source: PRINCIPLES F2; Prechelt 1998.
 
     >>> rule = early_stopping(patience=2)
@@ -124,13 +124,14 @@ def fit(
         validation = checked(validation, net, loss, data.x.shape[1:], "validation")
     if stopping is not None and validation is None:
         raise ValueError("early stopping watches the validation loss: pass validation=(x, target)")
+    seeds = {name: options.pop(name) for name in ("key", "keys") if name in options}
     histories: list[History] = []
     watched, ended = None, "epochs"
     with _interrupts() as interrupted, _bar(epochs, progress) as advance, _log(log) as write:
         for _ in range(epochs):
             began = time.perf_counter()
-            run, history = loop(net, loss, data, epochs=1, validation=validation, run=run, **options)
-            options.pop("key", None), options.pop("keys", None)
+            source = seeds if run is None else {"run": run}
+            run, history = loop(net, loss, data, epochs=1, validation=validation, **source, **options)
             history = jax.tree.map(np.asarray, history)
             histories.append(history)
             seconds = time.perf_counter() - began

@@ -161,7 +161,7 @@ class adamw:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class weight_decay:
-    """g <- g + lambda W, on fields named `weight` alone; before the rule, as in chain(weight_decay(1e-4), momentum(0.1)).
+    """g <- g + lambda W, on fields named `weight` alone. Before the rule: chain(weight_decay(1e-4), momentum(0.1)).
 
     With plain gradient descent this is W <- (1 - eta lambda) W - eta g, and the same as the penalty l2(lambda); for
     Adam it is not, and `adamw` is meant.  Source: PRINCIPLES H3.  NumPy twin: reference/updates.py.

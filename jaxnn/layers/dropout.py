@@ -37,7 +37,8 @@ class Dropout(Parameterless):
         if not train or self.rate == 0:
             return Forward(x, state, DropoutCache(None))
         require_key(self, key)
-        keep = jax.random.bernoulli(key, 1 - self.rate, x.shape)
+        # The probability is float32 in every precision, so that a float64 audit drops the same numbers.
+        keep = jax.random.bernoulli(key, jnp.float32(1 - self.rate), x.shape)
         return Forward(self._masked(keep, x), state, DropoutCache(keep))
 
     def backward(self, params: PyTree, cache: DropoutCache, dy: jax.Array) -> Backward:

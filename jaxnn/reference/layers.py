@@ -223,11 +223,12 @@ class Dropout:
     rate: float = 0.5
 
     def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
-        keep = next(masks) if train and self.rate > 0 else np.ones(x.shape, bool)
-        factor = keep / x.dtype.type(1 - self.rate if train else 1)
+        if not train or self.rate == 0:
+            return Forward(x, state, 1)
+        factor = next(masks).astype(x.dtype) / (1 - self.rate)
         return Forward(factor * x, state, factor)
 
-    def backward(self, params: Tree, cache: np.ndarray, dy: np.ndarray) -> Backward:
+    def backward(self, params: Tree, cache: np.ndarray | int, dy: np.ndarray) -> Backward:
         return Backward((), cache * dy)
 
 

@@ -1,0 +1,114 @@
+"""Everything public has a twin, found by name; and the reference stands on NumPy alone."""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+import jaxnn
+from jaxnn import activations, combinators, layers, losses, penalties, reference, schedules, updates
+from jaxnn.reference import twin
+
+FAMILIES = [
+    *[activations, combinators, losses, penalties, schedules, updates],
+    *[importlib.import_module(f"jaxnn.layers.{module.name}") for module in pkgutil.iter_modules(layers.__path__)],
+]
+
+
+def recipes():
+    """Public classes that are something to be used: not protocols, not what they take or return (NamedTuples)."""
+    for module in FAMILIES:
+        for name, value in vars(module).items():
+            if (
+                inspect.isclass(value)
+                and value.__module__ == module.__name__
+                and not name.startswith("_")
+                and not getattr(value, "_is_protocol", False)
+                and not issubclass(value, tuple)
+            ):
+                yield value
+
+
+RECIPES = {kind.__name__: kind for kind in recipes()}
+LOOPS = [
+    name
+    for name, value in vars(jaxnn.descent).items()
+    if inspect.isfunction(value) and value.__module__ == "jaxnn.descent" and not name.startswith("_")
+]
+
+
+def test_the_list_of_recipes_is_not_empty_by_mistake():
+    assert {"Dense", "Sigmoid", "Serial", "SoftmaxCrossEntropy", "l2", "cosine", "adamw", "chain"} <= set(RECIPES)
+    assert set(LOOPS) == {"bgd", "mbgd", "sgd"}
+
+
+@pytest.mark.parametrize("kind", RECIPES.values(), ids=RECIPES)
+def test_every_recipe_has_a_twin_with_the_same_defaults(kind):
+    home = reference.schedules if kind.__module__ == "jaxnn.schedules" else reference
+    other = getattr(home, kind.__name__)
+    if kind.__name__ in ("Serial", "chain"):
+        return
+    ours = {field.name: field.default for field in dataclasses.fields(kind)}
+    for field in dataclasses.fields(other):
+        assert (kind.__name__, field.name) == ("Rescale", "dtype") or ours[field.name] == field.default, field.name
+
+
+@pytest.mark.parametrize("name", [*LOOPS, "Flatten", "backprop", "apply_updates"])
+def test_every_loop_and_function_has_a_twin(name):
+    assert callable(getattr(jaxnn, name))
+    assert callable(getattr(reference, name))
+
+
+def test_every_public_layer_or_rule_comes_from_a_family_above():
+    """A layer in a module of its own, or exported from elsewhere, must not slip past the tests above."""
+    for name, value in vars(jaxnn).items():
+        if (
+            inspect.isclass(value)
+            and not getattr(value, "_is_protocol", False)
+            and hasattr(value, "__dataclass_fields__")
+        ):
+            used = ("forward", "update", "gradient")
+            assert name in RECIPES or not any(hasattr(value, method) for method in used), name
+
+
+def test_a_twin_has_the_same_numbers():
+    net = jaxnn.Serial(
+        jaxnn.Rescale(0.5, 0.1), jaxnn.Repeat(jaxnn.Residual(jaxnn.Dropout(0.3), 0.2), 2), jaxnn.Flatten()
+    )
+    inner = reference.Repeat(reference.Residual(reference.Dropout(0.3), 0.2), 2)
+    assert twin(net) == reference.Serial(reference.Rescale(0.5, 0.1), inner, reference.Flatten())
+    assert twin((jaxnn.l1(jnp.asarray(0.5)), jaxnn.l2(2))) == (reference.l1(0.5), reference.l2(2))
+    rule = jaxnn.chain(jaxnn.clip_by_norm(1.0), jaxnn.adamw(schedules.cosine(0.1, 5), weight_decay=0.2))
+    rate = reference.schedules.cosine(0.1, 5)
+    expected = reference.chain(reference.clip_by_norm(1.0), reference.adamw(rate, weight_decay=0.2))
+    assert twin(rule) == expected
+
+
+def test_what_has_no_twin_is_named():
+    class Convolution:
+        pass
+
+    with pytest.raises(TypeError, match="Convolution has no NumPy twin"):
+        twin((jaxnn.Tanh(), Convolution()))
+
+
+FILES = sorted(Path(reference.__file__).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_reference_imports_numpy_the_standard_library_and_itself(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names = [node.module]
+        for name in names:
+            root = name.partition(".")[0]
+            own = name == "jaxnn.reference" or name.startswith("jaxnn.reference.")
+            assert own or root == "numpy" or root in sys.stdlib_module_names, name

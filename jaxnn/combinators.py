@@ -91,12 +91,12 @@ class Serial:
         return Forward(x, tuple(states), tuple(caches))
 
     def fold(self, visit: Visit, path: Path, params: tuple, cache: tuple, dy: jax.Array) -> Folded:
-        dparams, notes = [], OrderedDict()
+        dparams, dx, notes = [], dy, OrderedDict()
         for i, (key, layer) in reversed(list(enumerate(self.children))):
-            dlayer, dy, below = visit((*path, key), layer, params[i], cache[i], dy)
+            dlayer, dx, below = visit((*path, key), layer, params[i], cache[i], dx)
             dparams.append(dlayer)
             notes = below | notes
-        return Folded(tuple(reversed(dparams)), dy, notes)
+        return Folded(tuple(reversed(dparams)), dx, notes)
 
     def backward(self, params: tuple, cache: tuple, dy: jax.Array) -> Backward:
         return _alone(self, params, cache, dy)
@@ -135,7 +135,7 @@ class Residual:
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: Inner, dy: jax.Array) -> Folded:
         dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, cache.inner, self.scale * dy)
-        return Folded(Inner(dinner), dy + dx, notes)
+        return Folded(Inner(dinner), None if dx is None else dy + dx, notes)
 
     def backward(self, params: Inner, cache: Inner, dy: jax.Array) -> Backward:
         return _alone(self, params, cache, dy)
@@ -183,8 +183,9 @@ class Repeat:
         return Forward(y, Inner(new_state), Inner(cache))
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: Inner, dy: jax.Array) -> Folded:
-        def one(dy: jax.Array, each: tuple) -> tuple[jax.Array, tuple]:
-            dinner, dx, notes = visit((*path, INNER), self.inner, *each, dy)
+        def one(dy: Any, each: tuple) -> tuple[Any, tuple]:
+            layer_params, layer_cache = each
+            dinner, dx, notes = visit((*path, INNER), self.inner, layer_params, layer_cache, dy)
             return dx, (dinner, notes)
 
         dx, (dinner, notes) = jax.lax.scan(one, dy, (params.inner, cache.inner), length=self.n, reverse=True)
@@ -245,7 +246,7 @@ class Remat:
         return _alone(self, params, cache, dy)
 
 
-def replaced(net: Layer, path: Path, layer: Layer) -> Layer:
+def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     """A copy of a network with another layer at a path: `replaced(net, (1, "inner", 0), Tanh())`.
 
     The path is a fold's, or its steps as plain ints (in Serial) and "inner"; () is the network itself.

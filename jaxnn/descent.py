@@ -232,7 +232,8 @@ def _full_gradient(task: Task, run: Run, data: Examples) -> Gradient:
     sums, _ = jax.lax.scan(lambda sums, chunk: (added(sums, chunk_sums(chunk)[0]), None), sums, chunks[1:])
     if n_rest:
         sums = added(sums, chunk_sums(rest)[0])
-    return *pooled(*sums, task.axis_name), state
+    total, weight = sums
+    return *pooled(total, weight, task.axis_name), state
 
 
 def _local_gradient(task: Task, run: Run, batch: Examples, key: jax.Array) -> Gradient:

@@ -124,6 +124,8 @@ def fit(
         validation = checked(validation, net, loss, data.x.shape[1:], "validation")
     if stopping is not None and validation is None:
         raise ValueError("early stopping watches the validation loss: pass validation=(x, target)")
+    if epochs < 1:
+        raise ValueError(f"epochs should be a positive int, got {epochs!r}")
     seeds = {name: options.pop(name) for name in ("key", "keys") if name in options}
     histories: list[History] = []
     watched, ended = None, "epochs"
@@ -150,6 +152,7 @@ def fit(
             if interrupted():
                 ended = "interrupted"
                 break
+    assert run is not None  # there was at least one epoch
     if watched is not None:
         params, state = watched.best
         run = run._replace(params=params, state=state)

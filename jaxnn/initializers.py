@@ -4,13 +4,15 @@ An initialiser is called as jax's are, `initialiser(key, shape, dtype)`, so jax'
 two axes of a shape are fan-in and fan-out: a Dense weight is (N_in, N_out).
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import Shape
 from jaxnn.layer import recipe
+
+Distribution = Literal["truncated_normal", "normal", "uniform"]
 
 
 @recipe
@@ -51,7 +53,7 @@ class Glorot:
     Source: Glorot and Bengio 2010, equation 16.
     """
 
-    distribution: str = "truncated_normal"
+    distribution: Distribution = "truncated_normal"
 
     def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
         return _variance_scaling(1.0, "fan_avg", self.distribution, key, shape, dtype)
@@ -64,7 +66,7 @@ class He:
     Distributions as in `Glorot`. Source: He et al. 2015, equation 10.
     """
 
-    distribution: str = "truncated_normal"
+    distribution: Distribution = "truncated_normal"
 
     def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
         return _variance_scaling(2.0, "fan_in", self.distribution, key, shape, dtype)
@@ -77,13 +79,18 @@ class LeCun:
     Distributions as in `Glorot`. Source: LeCun et al. 1998, "Efficient BackProp", section 4.6.
     """
 
-    distribution: str = "truncated_normal"
+    distribution: Distribution = "truncated_normal"
 
     def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
         return _variance_scaling(1.0, "fan_in", self.distribution, key, shape, dtype)
 
 
 def _variance_scaling(
-    scale: float, mode: str, distribution: str, key: jax.Array, shape: Shape, dtype: Any
+    scale: float,
+    mode: Literal["fan_in", "fan_avg"],
+    distribution: Distribution,
+    key: jax.Array,
+    shape: Shape,
+    dtype: Any,
 ) -> jax.Array:
     return jax.nn.initializers.variance_scaling(scale, mode, distribution)(key, shape, dtype)

@@ -99,7 +99,7 @@ class Layer(Protocol):
     def backward(self, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward: ...
 
 
-Visit = Callable[[Path, Layer, PyTree, PyTree, jax.Array], Folded]
+Visit = Callable[[Path, Layer, PyTree, PyTree, Any], Folded]
 Observer = Callable[[Node], Any]
 
 
@@ -128,11 +128,11 @@ class Parameterless:
 
 
 @dataclass_transform(frozen_default=True)
-def recipe(cls: type) -> Any:
+def recipe(cls: Any) -> Any:
     """A frozen dataclass whose repr is what one would type: fields at their default are left out."""
     cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
     if "__repr__" not in cls.__dict__:
-        cls.__repr__ = _short_repr
+        setattr(cls, "__repr__", _short_repr)  # noqa: B010 (a type checker would compare the two)
     return cls
 
 

@@ -80,12 +80,9 @@ def ensemble(
         validation = checked(validation, net, loss, data.x.shape[1:], "validation")
     if (keys is None) == (run is None):
         raise ValueError("ensemble: give either keys=jax.random.split(key, M), or run= to go on with an ensemble")
-    n_members = keys.shape[0] if run is None else run.keys.init.shape[0]
-    if run is None:
-        keys = jax.vmap(Keys.of)(keys)
-        if share_order:
-            keys = keys._replace(order=keys.order[0])
-    members = Members(keys, as_argument(update), penalty, run)
+    own_keys = None if keys is None else _members_keys(keys, share_order)
+    members = Members(own_keys, as_argument(update), penalty, run)
+    n_members = jax.tree.leaves(own_keys if run is None else run.keys)[0].shape[0]
     mesh = None if devices is None else _mesh(devices, n_members, f"an ensemble of {n_members} members")
     own = [_is_own(leaf, n_members) for leaf in jax.tree.leaves(members._replace(run=None))]
     if run is not None:
@@ -147,7 +144,8 @@ def _ensemble_program(
     """The compiled form of one kind of ensemble, made once: `jit` knows a function by its identity."""
     axes = jax.tree.unflatten(structure, [0 if each else None for each in own])
     keys_axes = axes.keys if axes.run is None else axes.run.keys
-    run_axes = Run(0, 0, 0, Keys(0, keys_axes.order, 0), None, None)
+    shared: Any = None
+    run_axes = Run(0, 0, 0, keys_axes._replace(init=0, noise=0), epoch=shared, step=shared)
 
     def one(member: Members, data: Any, validation: Any) -> tuple[Run, History]:
         return _call(loop, net, loss, member, data, validation, options)
@@ -215,6 +213,11 @@ def _own_leaves(run: Run) -> Run:
     """Which leaves of an ensemble's run have the members' axis; all share the epoch, the step and maybe the order."""
     own = jax.tree.map(lambda _: True, run)
     return own._replace(keys=own.keys._replace(order=run.keys.order.ndim > 0), epoch=False, step=False)
+
+
+def _members_keys(keys: jax.Array, share_order: bool) -> Keys:
+    each = jax.vmap(Keys.of)(keys)
+    return each._replace(order=each.order[0]) if share_order else each
 
 
 def _is_own(leaf: Any, n_members: int) -> bool:

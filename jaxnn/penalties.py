@@ -82,7 +82,7 @@ def penalty_gradient(penalty: PyTree, params: PyTree) -> PyTree:
 def _penalties(penalty: Any) -> tuple:
     if penalty is None:
         return ()
-    return penalty if isinstance(penalty, tuple | list) else (penalty,)
+    return tuple(penalty) if isinstance(penalty, tuple | list) else (penalty,)
 
 
 def _over_weights(f: Callable[[jax.Array], jax.Array], params: PyTree) -> jax.Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnn.arrays import PyTree, Shape, Static, default_float, is_floating, is_traced
 from jaxnn.axes import varying_like
-from jaxnn.evaluation import Evaluation, Metric, evaluate
+from jaxnn.evaluation import Metric, evaluate
 from jaxnn.examples import Examples, checked
 from jaxnn.layer import Layer
 from jaxnn.losses import Loss
@@ -86,7 +86,7 @@ class Task:
     metric: Metric | None
     record: str
     axis_name: str | None
-    batch_size: int | None
+    batch_size: Any
     shuffle: bool
 
     @property
@@ -178,16 +178,16 @@ def _trained(
 def _row(task: Task, run: Run, steps: Step, validation: Examples | None) -> History:
     """An epoch's entry in the history, from the columns (steps,) of what its steps measured."""
     mean = partial(jnp.average, weights=steps.weight)
-    held_out = Evaluation(None, None)
+    held_out = None
     if validation is not None:
         held_out = evaluate(task.net, task.loss, run.params, run.state, validation, metric=task.metric)
     each_step = task.record == "step"
     return History(
         loss=mean(steps.loss),
         penalty=mean(steps.penalty),
-        metric=None if task.metric is None else mean(steps.metric),
-        validation_loss=held_out.loss,
-        validation_metric=held_out.metric,
+        metric=None if steps.metric is None else mean(steps.metric),
+        validation_loss=None if held_out is None else held_out.loss,
+        validation_metric=None if held_out is None else held_out.metric,
         step_loss=steps.loss if each_step else None,
         step_gradient_norm=steps.gradient_norm if each_step else None,
     )

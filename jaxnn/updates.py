@@ -29,7 +29,7 @@ class UpdateRule(Protocol):
 class RuleState(NamedTuple):
     """What rules carry: the step, where something depends on it, and running averages."""
 
-    step: jax.Array | None = None
+    step: Any = None
     velocity: PyTree = None
     second_moment: PyTree = None
 

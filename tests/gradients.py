@@ -4,6 +4,7 @@ The measure is max|a - b| / max(max|b|, s) for each tensor, where s is the contr
 values: the size that rounding acts on. A gradient that is truly 0 (that of a bias before BatchNorm) has no other.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.tree_util import keystr
+
+from jaxnn.layer import Backward, Composite, Folded, Layer
 
 # Two programs for the same float64 sums of at most a few hundred terms: sqrt(n) u is 1e-15; the rest is room for the
 # condition of what is computed (a normalisation subtracts nearly equal numbers).
@@ -42,14 +46,27 @@ def _tensor_error(a: Any, b: Any, s: Any) -> float:
     return float(difference / size) if difference > 0 else 0.0
 
 
-def rounding_scale(backward: Callable[[jax.Array], Any], dy: jax.Array) -> Any:
-    """s for each tensor of backward(dy), exactly: the largest entry of sum_i |backward(e_i dy_i)|.
+def rounding_scale(net: Layer, params: Any, cache: Any, dy: jax.Array) -> Backward:
+    """s for each tensor of net.backward(params, cache, dy): the largest entry of sum_i |backward(e_i dy_i)|.
 
-    e_i runs over the entries of dy. backward is linear, so its terms add up to backward(dy) but for the signs.
+    e_i runs over the entries of dy: backward is linear, so these terms add up to backward(dy) but for their signs. In a
+    network the sum is taken at each layer, of its own dy: upstream of a BatchNorm the terms themselves may be zeros.
+    It is a fold whose dparams are the scales; that of dx is the first layer's.
     """
-    one_entry = jnp.eye(dy.size, dtype=dy.dtype).reshape(dy.size, *dy.shape)
-    parts = jax.vmap(lambda e: backward(e * dy))(one_entry)
-    return jax.tree.map(lambda part: jnp.max(jnp.sum(jnp.abs(part), axis=0), initial=0), parts)
+
+    def visit(path: Any, layer: Layer, params: Any, cache: Any, dy: jax.Array) -> Folded:
+        if isinstance(layer, Composite):
+            return layer.fold(visit, path, params, cache, dy)
+        if dy is None:
+            return Folded((), None, OrderedDict())
+        one_entry = jnp.eye(dy.size, dtype=dy.dtype).reshape(dy.size, *dy.shape)
+        parts = jax.vmap(lambda e: layer.backward(params, cache, e * dy))(one_entry)
+        scales = jax.tree.map(lambda part: jnp.max(jnp.sum(jnp.abs(part), axis=0), initial=0), parts)
+        return Folded(scales.dparams, layer.backward(params, cache, dy).dx, OrderedDict({keystr(path): scales.dx}))
+
+    scales, dx, notes = visit((), net, params, cache, dy)
+    of_dx = [jnp.zeros(()) if note is None else jnp.max(note) for note in notes.values()]
+    return Backward(scales, None if dx is None else of_dx[0] if of_dx else jnp.zeros(()))
 
 
 def central_differences(f: Callable[[Any], jax.Array], point: Any, h: float = 1e-3) -> Any:

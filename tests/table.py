@@ -148,7 +148,7 @@ LAYERS = [
     LayerCase(Flatten(), (1,), 1),
 ]
 
-BLOCK = Serial(Dense(5), BatchNorm(), Tanh(), Dropout(0.3), Dense(3))
+BLOCK = Serial(Dense(3), BatchNorm(), Tanh(), Dropout(0.3))
 
 COMBINATORS = [
     LayerCase(Serial(), (3,)),
@@ -309,12 +309,8 @@ RULES = [
         chain(clip_by_global_norm(1.0), weight_decay(0.1), momentum(0.1)),
         optax.chain(optax.clip_by_global_norm(1.0), masked_decay(0.1), optax.sgd(0.1, momentum=0.9)),
     ),
-    RuleCase(
-        gradient_descent(schedules.exponential(0.1, 5, 0.5)), optax.sgd(optax.exponential_decay(0.1, 5, 0.5))
-    ),
-    RuleCase(
-        adamw(schedules.cosine(0.1, 10)), optax.adamw(optax.cosine_decay_schedule(0.1, 10), mask=weight_mask)
-    ),
+    RuleCase(gradient_descent(schedules.exponential(0.1, 5, 0.5)), optax.sgd(optax.exponential_decay(0.1, 5, 0.5))),
+    RuleCase(adamw(schedules.cosine(0.1, 10)), optax.adamw(optax.cosine_decay_schedule(0.1, 10), mask=weight_mask)),
 ]
 
 

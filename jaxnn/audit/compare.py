@@ -72,8 +72,12 @@ class Comparison:
         head = ["tensor", "shape", "float64", f"{self.dtype}: manual", "automatic", "closer", "worst element", ""]
         lines = [head] + [_words(row) for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-        verdict = "all gradients agree" if self.ok else "WRONG: " + ", ".join(row.path for row in self.rows if not row.ok)
+        text = [
+            "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        ]
+        verdict = (
+            "all gradients agree" if self.ok else "WRONG: " + ", ".join(row.path for row in self.rows if not row.ok)
+        )
         return "\n".join([text[0], "-" * len(text[0]), *text[1:], verdict])
 
 
@@ -163,7 +167,7 @@ def _by_tensor(notes: Any) -> dict[str, float]:
     return sizes
 
 
-def _tensors(gradient: Gradient) -> dict[str, np.ndarray]:
+def _tensors(gradient: Gradient) -> dict[str, Any]:
     tensors = {keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(gradient.grads)}
     return tensors if gradient.dx is None else {**tensors, "x": gradient.dx}
 
@@ -177,9 +181,19 @@ def _row(path: str, size: float, slack: float, manual: Any, automatic: Any, manu
     closer = "equal"
     if manual_error != automatic_error:
         closer = "manual" if manual_error < automatic_error else "automatic"
-    values = (float(tensor[worst]) if truth.size else math.nan for tensor in (manual, automatic, truth))
+    at_worst = [float(tensor[worst]) if truth.size else math.nan for tensor in (manual, automatic, truth)]
     return Row(
-        path, truth.shape, float64_error, manual_error, automatic_error, closer, tuple(map(int, worst)), *values, ok
+        path=path,
+        shape=truth.shape,
+        float64_error=float64_error,
+        manual_error=manual_error,
+        automatic_error=automatic_error,
+        closer=closer,
+        worst=tuple(map(int, worst)),
+        manual=at_worst[0],
+        automatic=at_worst[1],
+        truth=at_worst[2],
+        ok=ok,
     )
 
 

@@ -4,4 +4,4 @@ from jaxnn.data import idx, npz
 from jaxnn.data.datasets import Dataset, load
 from jaxnn.data.downloads import download
 
-__all__ = ["load", "Dataset", "download", "idx", "npz"]  # noqa: RUF022  (reading order)
+__all__ = ["load", "Dataset", "download", "idx", "npz"]

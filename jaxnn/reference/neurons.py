@@ -1,7 +1,7 @@
 """A fully connected sigmoid network, neuron by neuron: the equations of the textbook and nothing else.
 
 A network is a list of layers (w, b): w[i, j] is the weight of the connection from neuron i of the layer before to
-neuron j, b[j] the bias of neuron j. An example x and its target t are vectors; the error is E = 1/2 sum_j (t_j - y_j)^2.
+neuron j, b[j] the bias of neuron j. An example x and its target t are vectors, E = 1/2 sum_j (t_j - y_j)^2 its error.
 
 The error term of a neuron is delta_j = -dE/dnet_j, minus the derivative of E with respect to its net input
 net_j = sum_i w_ij a_i + b_j. jaxnn's error terms have the opposite sign, that of the gradient.

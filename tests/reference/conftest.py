@@ -3,6 +3,8 @@
 A recipe of jaxnn stands in each table; `twin` makes its NumPy counterpart.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,9 +49,9 @@ def masks_of():
     """The Dropout masks that a network draws from a key, in forward order."""
 
     def masks(net, params, state, x, key):
-        params, state, x = jax.tree.map(jnp.asarray, (params, state, x))
-        cache = net.forward(params, state, x, key=key, train=True).cache
-        return [np.asarray(mask) for mask in _masks(net, params, cache)]
+        if not any(isinstance(layer, jaxnn.Dropout) for _, layer in jaxnn.walk(net)):
+            return []
+        return jax.tree.map(np.asarray, _drawn_masks(net, *jax.tree.map(jnp.asarray, (params, state, x)), key))
 
     return masks
 
@@ -87,17 +89,22 @@ def matches(rng, drawn, masks_of):
         masks = iter(masks_of(layer, params, state, x, key))
         expected = twin(layer).forward(params, state, x, masks=masks, train=train)
         dy = rng.standard_normal(expected.y.shape)
-        y, new_state, cache = layer.forward(*jax.tree.map(jnp.asarray, (params, state, x)), key=key, train=train)
+        (y, new_state), backward = _passes(layer, *jax.tree.map(jnp.asarray, (params, state, x, dy)), key, train)
         _agree((y, new_state), (expected.y, expected.state))
-        backward = layer.backward(jax.tree.map(jnp.asarray, params), cache, jnp.asarray(dy))
         _agree(tuple(backward), tuple(twin(layer).backward(params, expected.cache, dy)))
         assert next(masks, None) is None or not train
 
     return check
 
 
+@partial(jax.jit, static_argnames=("layer", "train"))
+def _passes(layer, params, state, x, dy, key, train):
+    y, new_state, cache = layer.forward(params, state, x, key=key, train=train)
+    return (y, new_state), layer.backward(params, cache, dy)
+
+
 def _agree(ours, expected, tolerance=1e-12, scale=0.0):
-    """max|a - b| <= tolerance max(max|b|, scale) for each array of two trees with the same paths, NaN where it has NaN."""
+    """max|a - b| <= tolerance max(max|b|, scale) for each array of two trees; the same paths, and NaN alike."""
     named = [jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (ours, expected)]
     paths = [[jax.tree_util.keystr(path) for path, _ in leaves] for leaves in named]
     assert paths[0] == paths[1]
@@ -131,6 +138,11 @@ def _numeric_gradient(f, arguments, h=2e-4):
             slope[index] = np.dot([1, -8, 8, -1], values) / (12 * h)
         slopes[id(leaf)] = slope
     return jax.tree.map(lambda leaf: slopes[id(leaf)], arguments)
+
+
+@partial(jax.jit, static_argnums=0)
+def _drawn_masks(net, params, state, x, key):
+    return _masks(net, params, net.forward(params, state, x, key=key, train=True).cache)
 
 
 def _masks(layer, params, cache):

@@ -8,13 +8,13 @@ thin face here beside it: same arguments, same numbers.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxnn.arrays import PyTree
@@ -83,12 +83,15 @@ def ensemble(
     own_keys = None if keys is None else _members_keys(keys, share_order)
     members = Members(own_keys, as_argument(update), penalty, run)
     n_members = jax.tree.leaves(own_keys if run is None else run.keys)[0].shape[0]
-    mesh = None if devices is None else _mesh(devices, n_members, f"an ensemble of {n_members} members")
+    mesh = None if devices is None else _mesh(devices, by, n_members, f"an ensemble of {n_members} members")
     own = [_is_own(leaf, n_members) for leaf in jax.tree.leaves(members._replace(run=None))]
     if run is not None:
         own += jax.tree.leaves(_own_leaves(run))
     structure = jax.tree.structure(members)
     program = _ensemble_program(loop, net, loss, structure, tuple(own), mesh, by, tuple(sorted(options.items())))
+    if mesh is not None:
+        moved = None if run is None else jax.tree.map(partial(_moved, mesh), run, _own_leaves(run))
+        members, data, validation = members._replace(run=moved), _moved(mesh, data), _moved(mesh, validation)
     return program(members, data, validation)
 
 
@@ -128,10 +131,10 @@ def data_parallel(
     if validation is not None:
         validation = checked(validation, net, loss, data.x.shape[1:], "validation")
     size = options.get("batch_size", options.get("chunk_size"))
-    mesh = _mesh(devices, size, f"a batch of {size} examples")
+    mesh = _mesh(devices, by, size, f"a batch of {size} examples")
     program = _data_parallel_program(loop, net, loss, mesh, by, tuple(sorted(options.items())))
-    members = Members(None if key is None else Keys.of(key), as_argument(update), penalty, run)
-    return program(members, data, validation)
+    members = Members(None if key is None else Keys.of(key), as_argument(update), penalty, _moved(mesh, run))
+    return program(members, _moved(mesh, data), _moved(mesh, validation))
 
 
 AXIS = "devices"
@@ -231,8 +234,10 @@ def _is_own(leaf: Any, n_members: int) -> bool:
     return shape == (n_members,)
 
 
-def _mesh(devices: Devices, size: int | None, what: str) -> Mesh:
+def _mesh(devices: Devices, by: str, size: int | None, what: str) -> Mesh:
     """A mesh of the devices asked for, if they divide what is to be shared."""
+    if by not in ("shard_map", "pmap"):
+        raise ValueError(f'by should be "shard_map" or "pmap", got {by!r}')
     chosen = jax.devices() if devices is None else devices
     if isinstance(chosen, int):
         if chosen > len(jax.devices()):
@@ -247,6 +252,11 @@ def _mesh(devices: Devices, size: int | None, what: str) -> Mesh:
             f"{what} can't be shared equally by {n} devices: make it a multiple of {n}, such as {size - size % n or n}"
         )
     return Mesh(np.asarray(chosen), (AXIS,))
+
+
+def _moved(mesh: Mesh, tree: PyTree, own: bool = False) -> PyTree:
+    """The arrays on the devices of a mesh, wherever they lie now: all of them on each, or each device's own part."""
+    return jax.device_put(tree, NamedSharding(mesh, P(AXIS) if own else P()))
 
 
 def _is_none(leaf: Any) -> bool:

@@ -77,10 +77,9 @@ def central_differences(f: Callable[[Any], jax.Array], point: Any, h: float = 1e
     flat, unflatten = ravel_pytree(point)
 
     def along(direction: jax.Array) -> jax.Array:
-        def moved(steps: float) -> jax.Array:
-            return f(unflatten(flat + steps * h * direction))
-
-        return (moved(-2.0) - 8 * moved(-1.0) + 8 * moved(1.0) - moved(2.0)) / (12 * h)
+        steps = jnp.asarray([-2, -1, 1, 2], flat.dtype)
+        values = jax.vmap(lambda step: f(unflatten(flat + step * h * direction)))(steps)
+        return (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
 
     return unflatten(jax.vmap(along)(jnp.eye(flat.size, dtype=flat.dtype)))
 

@@ -58,9 +58,7 @@ def test_a_bias_is_the_weight_of_an_input_that_is_always_one(x64):
     explicit = reference.predict_linear_unit(reference.Unit(w[:7], w[7]), x)
     # Bit for bit where the order of the sum is written down; XLA may sum 7 and 8 terms in different orders.
     assert (explicit == reference.predict_linear_unit(reference.Unit(w, 0.0), augmented)).all()
-    np.testing.assert_allclose(
-        perceptron.predict_linear_unit(Unit(w[:7], w[7]), x), explicit, rtol=0, atol=1e-14
-    )
+    np.testing.assert_allclose(perceptron.predict_linear_unit(Unit(w[:7], w[7]), x), explicit, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("at_zero", [0, 1])
@@ -103,9 +101,7 @@ def test_the_articles_and_trace_in_float64(x64):
     assert trace.w.tolist() == [[0, 0.1], [0, 0.1], [0.1, 0.1], *[[0.1, 0.2]] * 7]
     assert trace.b.tolist() == [-0.1, *[-0.2] * 9]
     assert predict_perceptron(unit, ROWS).tolist() == AND.tolist()
-    assert (
-        perceptron.net_input(unit, ROWS)[3] == 0
-    )  # the line passes through (0, 1): right only since step(0) = 0
+    assert perceptron.net_input(unit, ROWS)[3] == 0  # the line passes through (0, 1): right only since step(0) = 0
     assert find_cycle(trace) is None
 
 
@@ -151,9 +147,7 @@ def test_xor_never_converges_and_is_caught_in_a_cycle(at_zero, first):
 @pytest.mark.parametrize("module", [perceptron, reference])
 def test_find_cycle_on_made_traces(module):
     def trace(mistakes, w, b):
-        return module.PerceptronTrace(
-            np.array(mistakes), np.array(w, dtype=float)[:, None], np.array(b, dtype=float)
-        )
+        return module.PerceptronTrace(np.array(mistakes), np.array(w, dtype=float)[:, None], np.array(b, dtype=float))
 
     find = module.find_cycle
     assert find(trace([2, 2, 2, 2, 2], [0, 1, 2, 3, 1], [0, 5, 5, 5, 5])) == (2, 3)
@@ -305,9 +299,7 @@ def test_the_salary_hessian_and_its_limit(x64):
     assert f"{perceptron.stable_learning_rate(YEARS):.7f}" == "0.0097211"
     kappa = largest / least
     assert f"{2 / (least + largest):.7f} {(kappa - 1) / (kappa + 1):.5f}" == "0.0096632 0.98809"
-    automatic = jax.hessian(lambda v: perceptron.half_squared_error(Unit(v[:1], v[1]), YEARS, SALARY))(
-        jnp.zeros(2)
-    )
+    automatic = jax.hessian(lambda v: perceptron.half_squared_error(Unit(v[:1], v[1]), YEARS, SALARY))(jnp.zeros(2))
     np.testing.assert_allclose(perceptron.hessian(YEARS), automatic, rtol=1e-14)
 
 

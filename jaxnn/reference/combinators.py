@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnn.reference.arrays import Tree, map_tree
-from jaxnn.reference.layers import Backward, Forward, Masks
+from jaxnn.reference.layers import NO_MASKS, Backward, Forward, Masks
 
 
 class Inner(NamedTuple):
@@ -23,7 +23,7 @@ class Serial:
         object.__setattr__(self, "layers", layers)
 
     def forward(
-        self, params: tuple, state: tuple, x: np.ndarray, *, masks: Masks = None, train: bool = False
+        self, params: tuple, state: tuple, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
     ) -> Forward:
         states, caches = [], []
         for layer, layer_params, layer_state in zip(self.layers, params, state, strict=True):
@@ -47,7 +47,7 @@ class Residual:
     scale: float = 1.0
 
     def forward(
-        self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = None, train: bool = False
+        self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
     ) -> Forward:
         f, new_state, cache = self.inner.forward(params.inner, state.inner, x, masks=masks, train=train)
         return Forward(x + self.scale * f, Inner(new_state), cache)
@@ -65,7 +65,7 @@ class Repeat:
     n: int
 
     def forward(
-        self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = None, train: bool = False
+        self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
     ) -> Forward:
         states, caches = [], []
         for depth in range(self.n):
@@ -89,7 +89,7 @@ class Remat:
     inner: Any
 
     def forward(
-        self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = None, train: bool = False
+        self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
     ) -> Forward:
         y, new_state, cache = self.inner.forward(params.inner, state.inner, x, masks=masks, train=train)
         return Forward(y, Inner(new_state), cache)

@@ -14,7 +14,8 @@ import numpy as np
 
 from jaxnn.reference.arrays import Tree
 
-Masks = Iterator[np.ndarray] | None
+Masks = Iterator[np.ndarray]
+NO_MASKS: Masks = iter(())
 
 
 class Forward(NamedTuple):
@@ -50,7 +51,7 @@ class Dense:
     n_out: int
 
     def forward(
-        self, params: DenseParams, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False
+        self, params: DenseParams, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
     ) -> Forward:
         y = x @ params.weight
         if params.bias is not None:
@@ -71,7 +72,9 @@ class Rescale:
     shift: float = 0.0
     dtype: type = np.float64
 
-    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+    def forward(
+        self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
         floating = np.issubdtype(x.dtype, np.floating)
         real = x if floating else x.astype(self.dtype)
         return Forward(self.scale * real + self.shift, state, floating)
@@ -84,7 +87,9 @@ class Rescale:
 class Identity:
     """y = x;  dx = dy."""
 
-    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+    def forward(
+        self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
         return Forward(x, state, ())
 
     def backward(self, params: Tree, cache: Any, dy: np.ndarray) -> Backward:
@@ -95,7 +100,9 @@ class Identity:
 class Sigmoid:
     """y = 1 / (1 + e^-x);  dy/dx = y (1 - y)."""
 
-    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+    def forward(
+        self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
         with np.errstate(over="ignore"):  # e^-x = inf gives y = 0, which is right
             y = 1 / (1 + np.exp(-x))
         return Forward(y, state, y)
@@ -108,7 +115,9 @@ class Sigmoid:
 class Tanh:
     """y = tanh x;  dy/dx = 1 - y^2."""
 
-    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+    def forward(
+        self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
         y = np.tanh(x)
         return Forward(y, state, y)
 
@@ -120,7 +129,9 @@ class Tanh:
 class ReLU:
     """y = max(x, 0);  dy/dx = 1 where x > 0, 0 where x <= 0."""
 
-    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+    def forward(
+        self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
         return Forward(np.maximum(x, 0), state, x)
 
     def backward(self, params: Tree, cache: np.ndarray, dy: np.ndarray) -> Backward:
@@ -133,7 +144,9 @@ class LeakyReLU:
 
     slope: float = 0.01
 
-    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+    def forward(
+        self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
         return Forward(np.where(x <= 0, self.slope * x, x), state, x)
 
     def backward(self, params: Tree, cache: np.ndarray, dy: np.ndarray) -> Backward:
@@ -144,7 +157,9 @@ class LeakyReLU:
 class Softmax:
     """y_j = e^x_j / sum_k e^x_k in each row;  dy_j/dx_k = y_j (1[j = k] - y_k), a matrix for each row."""
 
-    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+    def forward(
+        self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
         exponentials = np.exp(x - x.max(axis=-1, keepdims=True))  # the shift cancels
         y = exponentials / exponentials.sum(axis=-1, keepdims=True)
         return Forward(y, state, y)
@@ -161,7 +176,9 @@ class Reshape:
 
     shape: tuple[int, ...]
 
-    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+    def forward(
+        self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
         return Forward(x.reshape(len(x), *self.shape), state, x.shape)
 
     def backward(self, params: Tree, cache: tuple, dy: np.ndarray | None) -> Backward:
@@ -188,7 +205,13 @@ class BatchNorm:
     epsilon: float = 1e-5
 
     def forward(
-        self, params: BatchNormParams, state: BatchNormState, x: np.ndarray, *, masks: Masks = None, train: bool = False
+        self,
+        params: BatchNormParams,
+        state: BatchNormState,
+        x: np.ndarray,
+        *,
+        masks: Masks = NO_MASKS,
+        train: bool = False,
     ) -> Forward:
         rows = _rows(x)
         mean, variance = state.mean, state.variance
@@ -222,7 +245,9 @@ class Dropout:
 
     rate: float = 0.5
 
-    def forward(self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = None, train: bool = False) -> Forward:
+    def forward(
+        self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
         if not train or self.rate == 0:
             return Forward(x, state, 1)
         factor = next(masks).astype(x.dtype) / (1 - self.rate)

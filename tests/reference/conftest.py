@@ -35,7 +35,7 @@ def drawn(rng):
     """Params and state of a network in float64, none of them 0 or 1; variances positive."""
 
     def draw(net, shape):
-        params, state = net.init(jax.random.key(0), shape)
+        params, state = jax.eval_shape(lambda key: net.init(key, shape), jax.random.key(0))
         return (
             jax.tree.map(lambda a: rng.standard_normal(a.shape), params),
             jax.tree.map(lambda a: rng.uniform(0.5, 1.5, a.shape), state),

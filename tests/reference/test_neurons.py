@@ -71,9 +71,9 @@ def test_sgd_equals_the_vectorised_form_and_the_compiled_one(network, rng, agree
     data = rng.standard_normal((10, n_in)), rng.uniform(0, 1, (10, n_out))
     net, params, state = as_recipe(network)
     loss, rule = jaxnn.HalfSquaredError(), jaxnn.gradient_descent(0.5)
-    begin = jaxnn.start(net, (n_in,), key=jax.random.key(0), update=rule)
-    begin = begin._replace(params=jax.tree.map(jnp.asarray, params))
-    orders = [np.asarray(jax.random.permutation(jax.random.fold_in(begin.keys.order, epoch), 10)) for epoch in range(2)]
+    keys, as_jax = jaxnn.Keys.of(jax.random.key(0)), jax.tree.map(jnp.asarray, params)
+    begin = jaxnn.Run(as_jax, state, rule.init(as_jax), keys, jnp.int32(0), jnp.int32(0))
+    orders = [np.asarray(jax.random.permutation(jax.random.fold_in(keys.order, epoch), 10)) for epoch in range(2)]
 
     trained, errors = neurons.sgd(network, *data, orders=orders, learning_rate=0.5)
     _, expected, _ = as_recipe(trained)

@@ -1,0 +1,103 @@
+"""What every command sets up: precision, devices, and the data in the form that the network wants."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxnn.data import Dataset, load
+from jaxnn.evaluation import Metric, accuracy
+from jaxnn.recipes import Problem, Recipe
+
+Split = tuple[np.ndarray, np.ndarray]
+COMPARED_ROWS = 128
+
+
+class Examples(NamedTuple):
+    """A data set made ready for a recipe; metric is None where there is no class to be right about."""
+
+    name: str
+    problem: Problem
+    x_dtype: Any
+    train: Split
+    validation: Split | None
+    test: Split | None
+    metric: Metric | None
+
+
+@contextmanager
+def setting(recipe: Recipe) -> Iterator[None]:
+    """The precision that a recipe asks for, and as many devices: nothing of it outlasts the command but the devices."""
+    _start_devices(recipe.training.devices)
+    with ExitStack() as stack:
+        if recipe.precision.dtype == "float64":
+            stack.enter_context(jax.enable_x64(True))
+        if recipe.precision.matmul_precision != "default":
+            stack.enter_context(jax.default_matmul_precision(recipe.precision.matmul_precision))
+        yield
+
+
+def _start_devices(n_devices: int) -> None:
+    """Split the CPU into so many devices, unless JAX runs already or was told a number: then that holds."""
+    if n_devices > 1 and jax.config.jax_num_cpu_devices < 1:
+        try:
+            jax.config.update("jax_num_cpu_devices", n_devices)
+        except RuntimeError:
+            return
+
+
+def examples(recipe: Recipe, problem: Problem | None = None) -> Examples:
+    """The recipe's data, as its loss and precision want it; `problem` is that of the network, where there is one.
+
+    Raises: what `data.load` raises; ValueError if the targets aren't for this network.
+    """
+    where = recipe.data
+    dataset = load(where.data, where.data_dir, where.validation)
+    problem = _problem(dataset) if problem is None else problem
+    squared = recipe.objective.loss == "half-squared-error"
+
+    def ready(split: Split | None) -> Split | None:
+        if split is None:
+            return None
+        x, y = split
+        x = x if x.dtype.kind in "iu" else x.astype(recipe.precision.dtype)
+        if y.dtype.kind == "f":
+            y = y.astype(recipe.precision.dtype).reshape(len(y), -1)
+        elif squared:
+            y = _one_hot(y, problem.n_out, dataset.name).astype(recipe.precision.dtype)
+        return x, y
+
+    train, labelled = ready(dataset.train), problem.n_classes is not None
+    classes = labelled or (recipe.objective.loss == "softmax-cross-entropy" and problem.n_out > 1)
+    name = Path(dataset.name).stem
+    return Examples(
+        name,
+        problem,
+        train[0].dtype,
+        train,
+        ready(dataset.validation),
+        ready(dataset.test),
+        accuracy if classes else None,
+    )
+
+
+def _problem(dataset: Dataset) -> Problem:
+    x, y = dataset.train
+    n_out = int(np.prod(y.shape[1:])) if dataset.n_classes is None else dataset.n_classes
+    return Problem(x.shape[1:], n_out, dataset.n_classes, dataset.scale)
+
+
+def _one_hot(labels: np.ndarray, n_classes: int, name: str) -> np.ndarray:
+    if labels.max() >= n_classes:
+        raise ValueError(f"{name} has the label {labels.max()}, and the network {n_classes} outputs: count from 0")
+    return np.eye(n_classes)[labels]
+
+
+def first_batch(recipe: Recipe, found: Examples) -> Split:
+    """The examples on which gradients are compared: as many as a step has, and at most `COMPARED_ROWS`."""
+    x, y = found.train
+    n_rows = min(recipe.training.rows_a_step(len(x)), COMPARED_ROWS)
+    return x[:n_rows], y[:n_rows]

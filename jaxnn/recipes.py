@@ -1,0 +1,326 @@
+"""A training run as plain data: every choice the command line offers, and the one place where it becomes objects.
+
+A `Recipe` holds names and numbers, so it travels through JSON; its parts build the network, the loss, the penalty, the
+update rule and the loop. The strings under the fields are the command line's help.
+"""
+
+import math
+import types
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import partial
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from jaxnn import schedules
+from jaxnn.arrays import PyTree, Shape
+from jaxnn.combinators import Serial
+from jaxnn.descent import bgd, mbgd, sgd
+from jaxnn.fit import early_stopping
+from jaxnn.losses import HalfSquaredError, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.models import mlp
+from jaxnn.objective import autodiff, backprop
+from jaxnn.parallel import data_parallel
+from jaxnn.penalties import l1, l2
+from jaxnn.updates import (
+    UpdateRule,
+    adam,
+    adamw,
+    chain,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+    gradient_descent,
+    momentum,
+    nesterov,
+    weight_decay,
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to learn from."""
+
+    data: str = "digits"
+    """digits, fashion-mnist, mnist, or the path of an .npz file."""
+    data_dir: str | None = None
+    """Folder with the four files of mnist or fashion-mnist; none: where the system's package puts them."""
+    validation: int | None = None
+    """Training examples held out for validation, 0 for none; none given: the data set's own split."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A multilayer perceptron."""
+
+    hidden: tuple[int, ...] = (128,)
+    """Neurons of each hidden layer, as in: --hidden 256 128 100."""
+    activation: Literal["relu", "sigmoid", "tanh", "leaky-relu", "identity"] = "relu"
+    """After each hidden layer."""
+    output_activation: Literal["none", "sigmoid", "softmax", "tanh"] = "none"
+    """After the last layer. The cross-entropies start from logits and want none."""
+    init: Literal["he", "glorot", "lecun", "normal", "uniform", "zeros"] = "he"
+    """How weights start; normal is N(0, 1), uniform is U(-0.1, 0.1). Biases start at 0."""
+    dropout: float = 0.0
+    """Fraction of each hidden layer's outputs dropped in training."""
+    batch_norm: bool = False
+    """Batch normalisation before each hidden activation."""
+
+    def net(self, n_out: int, scale: float) -> Serial:
+        return mlp(
+            self.hidden,
+            n_out,
+            self.activation,
+            output_activation=None if self.output_activation == "none" else self.output_activation,
+            weight_init=self.init,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+            scale=scale,
+        )
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is made small."""
+
+    loss: Literal["softmax-cross-entropy", "sigmoid-cross-entropy", "half-squared-error"] = "softmax-cross-entropy"
+    """Mean over the examples. For half-squared-error labels are made one-hot."""
+    label_smoothing: float = 0.0
+    """Fraction of each label spread over all classes (cross-entropies)."""
+    l1: float = 0.0
+    """Strength of the penalty: l1 * sum |W|."""
+    l2: float = 0.0
+    """Strength of the penalty: l2 / 2 * sum W^2."""
+
+    def loss_function(self) -> Loss:
+        if self.loss == "half-squared-error":
+            if self.label_smoothing:
+                raise ValueError("--label-smoothing is for the cross-entropies: leave it out of half-squared-error")
+            return HalfSquaredError()
+        losses = {"softmax-cross-entropy": SoftmaxCrossEntropy, "sigmoid-cross-entropy": SigmoidCrossEntropy}
+        return losses[self.loss](self.label_smoothing)
+
+    def penalty(self) -> PyTree:
+        strengths = {l1: _at_least_0("--l1", self.l1), l2: _at_least_0("--l2", self.l2)}
+        return tuple(make(strength) for make, strength in strengths.items() if strength) or None
+
+
+LEARNING_RATES = {"gradient-descent": 0.2, "momentum": 0.02, "nesterov": 0.02, "adam": 0.001, "adamw": 0.001}
+
+
+@dataclass(frozen=True)
+class Update:
+    """How a gradient becomes a step."""
+
+    update: Literal["gradient-descent", "momentum", "nesterov", "adam", "adamw"] = "gradient-descent"
+    """The update rule."""
+    learning_rate: float | None = None
+    """None given: 0.2 for gradient-descent, 0.02 for momentum and nesterov, 0.001 for adam and adamw."""
+    momentum: float = 0.9
+    """Fraction of the velocity kept (momentum, nesterov)."""
+    b1: float = 0.9
+    """Decay of the mean of gradients (adam, adamw)."""
+    b2: float = 0.999
+    """Decay of the mean of squared gradients (adam, adamw)."""
+    epsilon: float = 1e-8
+    """Added to the root of the mean square (adam, adamw)."""
+    weight_decay: float | None = None
+    """Decay of weights, not of biases; none given: 0.0001 for adamw, 0 for the others."""
+    schedule: Literal["constant", "step", "exponential", "cosine", "inverse-time"] = "constant"
+    """How the learning rate changes with the step."""
+    schedule_steps: int | None = None
+    """Steps from one decay to the next; for cosine to the end, and none given means to the end of the run."""
+    schedule_factor: float = 0.1
+    """What each --schedule-steps multiply the learning rate by (step, exponential)."""
+    schedule_final: float = 0.0
+    """Fraction of the learning rate at the end (cosine)."""
+    warmup: int = 0
+    """Steps in which the learning rate first rises to its value."""
+    clip_value: float | None = None
+    """Clip each number of the gradient to this size."""
+    clip_norm: float | None = None
+    """Shrink each tensor of the gradient to this norm."""
+    clip_global_norm: float | None = None
+    """Shrink the whole gradient to this norm."""
+
+    def rule(self, n_steps: int) -> UpdateRule:
+        """The rule of a run of `n_steps` steps: clipping, then decay, then the rule itself."""
+        links: list[Any] = []
+        clips = {"value": clip_by_value, "norm": clip_by_norm, "global_norm": clip_by_global_norm}
+        for name, clip in clips.items():
+            limit = getattr(self, f"clip_{name}")
+            if limit is not None:
+                links.append(clip(_positive(f"--clip-{name}".replace("_", "-"), limit)))
+        decay = _at_least_0("--weight-decay", self.weight_decay or 0.0)
+        if decay and self.update != "adamw":
+            links.append(weight_decay(decay))
+        links.append(self._rule(self._learning_rate(n_steps), decay))
+        return links[0] if len(links) == 1 else chain(*links)
+
+    def _rule(self, eta: Any, decay: float) -> UpdateRule:
+        match self.update:
+            case "gradient-descent":
+                return gradient_descent(eta)
+            case "momentum":
+                return momentum(eta, _fraction("--momentum", self.momentum))
+            case "nesterov":
+                return nesterov(eta, _fraction("--momentum", self.momentum))
+        b1, b2 = _fraction("--b1", self.b1), _fraction("--b2", self.b2)
+        epsilon = _positive("--epsilon", self.epsilon)
+        return adam(eta, b1, b2, epsilon) if self.update == "adam" else adamw(eta, b1, b2, epsilon, decay)
+
+    def _learning_rate(self, n_steps: int) -> Any:
+        if self.learning_rate is None:
+            raise ValueError("this recipe has no learning rate yet: take recipe.resolved()")
+        eta = _positive("--learning-rate", self.learning_rate)
+        warmup, steps = _at_least_0("--warmup", self.warmup), self.schedule_steps
+        if self.schedule == "constant":
+            return schedules.constant(eta, warmup) if warmup else eta
+        if self.schedule == "cosine":
+            steps = max(n_steps - warmup, 1) if steps is None else steps
+        if steps is None:
+            raise ValueError(f"--schedule {self.schedule} needs --schedule-steps: this run has {n_steps} steps in all")
+        _positive("--schedule-steps", steps)
+        match self.schedule:
+            case "cosine":
+                return schedules.cosine(eta, steps, _fraction("--schedule-final", self.schedule_final), warmup)
+            case "inverse-time":
+                return schedules.inverse_time(eta, steps, warmup)
+        factor = _positive("--schedule-factor", self.schedule_factor)
+        decay = schedules.step_decay if self.schedule == "step" else schedules.exponential
+        return decay(eta, steps, factor, warmup)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The loop, and when it ends."""
+
+    loop: Literal["mbgd", "bgd", "sgd"] = "mbgd"
+    """Mini-batch, batch (all examples a step) or stochastic (one a step) gradient descent."""
+    batch_size: int = 32
+    """Examples a step (mbgd)."""
+    epochs: int = 50
+    """Times through the training examples, at most."""
+    patience: int | None = None
+    """Stop after so many epochs in which the validation loss didn't improve, and keep the best params."""
+    min_improvement: float = 0.0
+    """How much lower a validation loss must be to count as improved (--patience)."""
+    gradient: Literal["backprop", "autodiff"] = "backprop"
+    """The hand-written backward pass, or jax.grad."""
+    devices: int = 1
+    """Share every batch over so many devices (mbgd, bgd)."""
+    seed: int = 0
+    """Where all chance comes from: initial weights, order of the examples, dropout."""
+
+    def loop_function(self) -> Any:
+        loop = {"mbgd": mbgd, "bgd": bgd, "sgd": sgd}[self.loop]
+        if _positive("--devices", self.devices) == 1:
+            return loop
+        return partial(data_parallel, loop, devices=self.devices)
+
+    def options(self) -> dict[str, Any]:
+        """What the loop is told beside the objects."""
+        gradient = backprop if self.gradient == "backprop" else autodiff
+        return {"gradient": gradient, **({"batch_size": self.batch_size} if self.loop == "mbgd" else {})}
+
+    def rows_a_step(self, n_examples: int) -> int:
+        return {"mbgd": _positive("--batch-size", self.batch_size), "bgd": n_examples, "sgd": 1}[self.loop]
+
+    def n_steps(self, n_examples: int) -> int:
+        """The steps of all epochs, where none are left out."""
+        return _positive("--epochs", self.epochs) * math.ceil(n_examples / self.rows_a_step(n_examples))
+
+    def stopping(self) -> early_stopping | None:
+        if self.patience is None:
+            return None
+        return early_stopping(_positive("--patience", self.patience), self.min_improvement)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How exactly to reckon."""
+
+    dtype: Literal["float32", "float64"] = "float32"
+    """Type of params, activations and gradients."""
+    matmul_precision: Literal["default", "high", "highest"] = "default"
+    """Of matrix products; default means TF32 or bfloat16 on some accelerators."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All choices of a run: the same recipe gives the same bits on the same machine."""
+
+    data: Data = field(default_factory=Data)
+    network: Network = field(default_factory=Network)
+    objective: Objective = field(default_factory=Objective)
+    update: Update = field(default_factory=Update)
+    training: Training = field(default_factory=Training)
+    precision: Precision = field(default_factory=Precision)
+
+    def resolved(self) -> "Recipe":
+        """With the numbers that hang on the update rule filled in, so that a file of it says all."""
+        rule = self.update
+        rate = LEARNING_RATES[rule.update] if rule.learning_rate is None else rule.learning_rate
+        decay = (1e-4 if rule.update == "adamw" else 0.0) if rule.weight_decay is None else rule.weight_decay
+        return replace(self, update=replace(rule, learning_rate=rate, weight_decay=decay))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What of a data set a network depends on. n_classes is None where targets are real numbers."""
+
+    shape: Shape
+    n_out: int
+    n_classes: int | None
+    scale: float
+
+
+def as_json(thing: Recipe | Problem) -> dict[str, Any]:
+    """The fields as what JSON knows."""
+    return asdict(thing)
+
+
+def from_json(kind: type, found: Any, where: str) -> Any:
+    """The dataclass `kind` from what JSON gave, each field of its type; `where` names it in errors.
+
+    Raises: ValueError if a field is missing, unknown or of another type: the file was damaged or made by another
+        version.
+    """
+    types_of = get_type_hints(kind)
+    names = [each.name for each in fields(kind)]
+    if not isinstance(found, dict) or set(found) != set(names):
+        differing = sorted(set(found) ^ set(names)) if isinstance(found, dict) else names
+        raise ValueError(f"{where} should have the fields of a {kind.__name__}; missing or unknown: {differing}")
+    return kind(**{name: _typed(types_of[name], found[name], f"{where}.{name}") for name in names})
+
+
+def _typed(expected: Any, value: Any, where: str) -> Any:
+    if is_dataclass(expected):
+        return from_json(expected, value, where)
+    options = get_args(expected) if get_origin(expected) in (Union, types.UnionType) else (expected,)
+    for option in options:
+        if get_origin(option) is Literal and value in get_args(option):
+            return value
+        if get_origin(option) is tuple and isinstance(value, list) and all(type(each) is int for each in value):
+            return tuple(value)
+        if option is float and type(value) in (int, float):
+            return float(value)
+        if isinstance(option, type) and type(value) is option:
+            return value
+    raise ValueError(f"{where} should be {getattr(expected, '__name__', expected)}, got a {type(value).__name__}")
+
+
+def _positive(name: str, number: Any) -> Any:
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} should be a positive number, got {number}")
+    return number
+
+
+def _at_least_0(name: str, number: Any) -> Any:
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name} should be 0 or a positive number, got {number}")
+    return number
+
+
+def _fraction(name: str, number: float) -> float:
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} should be in [0, 1), got {number}")
+    return number

@@ -1,0 +1,178 @@
+"""The host around a loop: same bits, early stopping, log, Ctrl-C."""
+
+import json
+import os
+import signal
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnn
+
+NET = jaxnn.Serial(jaxnn.Dense(5), jaxnn.Tanh(), jaxnn.Dense(3))
+LOSS = jaxnn.SoftmaxCrossEntropy()
+
+
+def examples(n=22, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 3, n).astype(np.int32)
+
+
+GIVEN = {"update": jaxnn.momentum(0.1), "batch_size": 8}
+
+
+def assert_same_bits(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_fit_and_loop_give_the_same_bits():
+    key, validation = jax.random.key(0), examples(9, seed=1)
+    run, history = jaxnn.mbgd(NET, LOSS, examples(), key=key, epochs=4, validation=validation, **GIVEN)
+    fitted = jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=key, epochs=4, validation=validation, **GIVEN)
+    assert fitted.ended == "epochs"
+    assert_same_bits(fitted.run.params, run.params)
+    assert_same_bits(fitted.history, history)
+
+
+def test_fit_goes_on_from_a_run():
+    key = jax.random.key(0)
+    whole, _ = jaxnn.mbgd(NET, LOSS, examples(), key=key, epochs=4, **GIVEN)
+    half, _ = jaxnn.mbgd(NET, LOSS, examples(), key=key, epochs=2, **GIVEN)
+    assert_same_bits(jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), run=half, epochs=2, **GIVEN).run.params, whole.params)
+
+
+def test_early_stopping_restores_the_best():
+    """Random labels: the validation loss soon rises, and what is returned is the network from before."""
+    key, validation = jax.random.key(0), examples(40, seed=1)
+    given = GIVEN | {"update": jaxnn.momentum(0.3), "validation": validation}
+    stopping = jaxnn.early_stopping(patience=3)
+    fitted = jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=key, epochs=60, stopping=stopping, **given)
+    losses = np.asarray(fitted.history.validation_loss)
+    best = int(losses.argmin())
+    assert fitted.ended == "early"
+    assert len(losses) == best + 1 + 3
+    at_best, _ = jaxnn.mbgd(NET, LOSS, examples(), key=key, epochs=best + 1, **given)
+    assert_same_bits(fitted.run.params, at_best.params)
+
+
+def test_early_stopping_wants_a_minimal_improvement_and_no_nan():
+    rule = jaxnn.early_stopping(patience=2, min_improvement=0.5)
+    stopping = rule.init(jnp.zeros(()))
+    for epoch, loss in enumerate([2.0, 1.6, 1.4, jnp.nan, 0.0], start=1):
+        stopping = rule.update(stopping, jnp.asarray(float(epoch)), jnp.asarray(loss))
+    # 1.6 is no improvement by more than 0.5, 1.4 is; then a NaN, then 0.0, the improvement that comes in time.
+    assert (float(stopping.best), bool(stopping.stopped)) == (5.0, False)
+
+
+def test_early_stopping_under_vmap():
+    """Two members: one stops and keeps its best, the other goes on."""
+    rule = jaxnn.early_stopping(patience=1)
+    losses = jnp.array([[3.0, 4.0, 1.0], [3.0, 2.0, 1.0]])
+
+    def all_epochs(losses):
+        def epoch(stopping, number_and_loss):
+            return rule.update(stopping, *number_and_loss), None
+
+        stopping, _ = jax.lax.scan(epoch, rule.init(jnp.zeros(())), (jnp.arange(1.0, 4.0), losses))
+        return stopping
+
+    stopping = jax.vmap(all_epochs)(losses)
+    np.testing.assert_array_equal(stopping.best, [1.0, 3.0])
+    np.testing.assert_array_equal(stopping.stopped, [True, False])
+
+
+def test_fit_of_an_ensemble_stops_when_all_have_stopped():
+    keys = jax.random.split(jax.random.key(0), 3)
+    fitted = jaxnn.fit(
+        partial(jaxnn.ensemble, jaxnn.mbgd),
+        NET,
+        LOSS,
+        examples(),
+        keys=keys,
+        epochs=60,
+        validation=examples(40, seed=1),
+        stopping=jaxnn.early_stopping(patience=2),
+        **(GIVEN | {"update": jaxnn.momentum(jnp.array([0.1, 0.2, 0.3]))}),
+    )
+    losses = np.asarray(fitted.history.validation_loss)
+    assert fitted.ended == "early"
+    assert losses.shape[0] == 3
+    for i in range(3):
+        best = int(losses[i].argmin())  # of an early stop: nobody improves after having stopped
+        member = jaxnn.member(fitted.run, i)
+        reached = jaxnn.evaluate(NET, LOSS, member.params, member.state, examples(40, seed=1)).loss
+        assert float(reached) <= losses[i][: best + 1].min() + 1e-6 or best > 2
+
+
+def test_the_log_has_a_line_an_epoch_and_is_valid_json(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    given = GIVEN | {"update": jaxnn.gradient_descent(1e30)}  # it diverges at once: JSON knows no NaN
+    jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=jax.random.key(0), epochs=3, log=log, **given)
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in log.read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["loss"] is None
+    assert rows[0]["examples_per_second"] > 0
+    assert "validation_loss" not in rows[0]
+
+
+def interrupting(loop, at_epoch):
+    """The loop, with somebody pressing Ctrl-C while that epoch runs."""
+    epochs = 0
+
+    def pressed(*arguments, **options):
+        nonlocal epochs
+        epochs += 1
+        if epochs == at_epoch:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loop(*arguments, **options)
+
+    return pressed
+
+
+def test_ctrl_c_ends_with_what_was_learned_so_far(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    before = signal.getsignal(signal.SIGINT)
+    loop = interrupting(jaxnn.mbgd, at_epoch=2)
+    fitted = jaxnn.fit(loop, NET, LOSS, examples(), key=jax.random.key(0), epochs=50, log=log, **GIVEN)
+    assert fitted.ended == "interrupted"
+    assert int(fitted.run.epoch) == 2
+    assert len(log.read_text().splitlines()) == 2
+    assert signal.getsignal(signal.SIGINT) is before
+    after_two, _ = jaxnn.mbgd(NET, LOSS, examples(), key=jax.random.key(0), epochs=2, **GIVEN)
+    assert_same_bits(fitted.run.params, after_two.params)
+
+
+def test_progress_shows_loss_and_speed(capsys):
+    pytest.importorskip("rich")
+    jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=jax.random.key(0), epochs=2, progress=True, **GIVEN)
+    shown = capsys.readouterr().err
+    assert "2/2" in shown
+    assert "loss" in shown
+    assert "examples/s" in shown
+
+
+def test_fit_compiles_no_more_than_its_loop(compilations):
+    given = GIVEN | {"key": jax.random.key(0)}
+    jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), epochs=2, **given)
+    with compilations() as count:
+        jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), epochs=5, **(given | {"key": jax.random.key(7)}))
+    assert count() == 0
+
+
+def test_what_fit_refuses():
+    with pytest.raises(ValueError, match="early stopping watches the validation loss: pass validation"):
+        jaxnn.fit(
+            jaxnn.mbgd,
+            NET,
+            LOSS,
+            examples(),
+            key=jax.random.key(0),
+            epochs=1,
+            stopping=jaxnn.early_stopping(1),
+            **GIVEN,
+        )
+    with pytest.raises(ValueError, match="epochs should be a positive int, got 0"):
+        jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=jax.random.key(0), epochs=0, **GIVEN)

@@ -1,0 +1,194 @@
+"""N devices equal one, and each member of an ensemble equals its twin that was trained alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnn
+
+NET = jaxnn.Serial(jaxnn.Dense(5), jaxnn.Tanh(), jaxnn.Dense(3))
+LOSS = jaxnn.SoftmaxCrossEntropy()
+# Programs that differ in rounding alone: 1e-12 after 20 steps, and here after the whole run, because a rate of 0.1 is
+# well below half the smallest unstable one (VERIFICATION.md, "Chaos").
+TOLERANCE = 1e-12
+
+
+def examples(n=22, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, 4)), rng.integers(0, 3, n).astype(np.int32)
+
+
+def largest_difference(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return max(float(jnp.max(jnp.abs(x - y))) for x, y in pairs)
+
+
+def keys(n, seed=0):
+    return jax.random.split(jax.random.key(seed), n)
+
+
+SPREADS = [{}, {"devices": 4, "by": "shard_map"}, {"devices": 2, "by": "pmap"}]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", SPREADS, ids=str)
+@pytest.mark.parametrize("share_order", [True, False])
+def test_each_member_equals_its_twin(x64, spread, share_order):
+    rates, strengths = jnp.linspace(0.02, 0.1, 4), jnp.array([0.0, 1e-3, 1e-2, 1e-1])
+    given = {"epochs": 3, "batch_size": 8, "validation": examples(9, seed=1)}
+    run, history = jaxnn.ensemble(
+        jaxnn.mbgd,
+        NET,
+        LOSS,
+        examples(),
+        keys=keys(4),
+        update=jaxnn.momentum(rates),
+        penalty=jaxnn.l2(strengths),
+        share_order=share_order,
+        **given,
+        **spread,
+    )
+    own = [jaxnn.Keys.of(key) for key in keys(4)]
+    for i in range(4):
+        key = own[i]._replace(order=own[0].order) if share_order else own[i]
+        update, penalty = jaxnn.momentum(rates[i]), jaxnn.l2(strengths[i])
+        twin, alone = jaxnn.mbgd(NET, LOSS, examples(), key=key, update=update, penalty=penalty, **given)
+        assert largest_difference(jaxnn.member(run, i).params, twin.params) <= TOLERANCE
+        assert largest_difference(jax.tree.map(lambda column, i=i: column[i], history), alone) <= TOLERANCE
+        assert jaxnn.member(run, i).epoch == 3
+
+
+@pytest.mark.slow
+def test_sixty_four_networks_in_one_call(x64):
+    """8 seeds x 8 learning rates, each equal to its twin."""
+    seeds, rates = keys(8), jnp.logspace(-2, -1, 8)
+    each_key, each_rate = jnp.repeat(seeds, 8), jnp.tile(rates, 8)
+    given = {"epochs": 2, "batch_size": 8}
+    run, history = jaxnn.ensemble(
+        jaxnn.mbgd, NET, LOSS, examples(), keys=each_key, update=jaxnn.gradient_descent(each_rate), **given
+    )
+    assert history.loss.shape == (64, 2)
+    order = jaxnn.Keys.of(each_key[0]).order
+    for i in range(64):
+        key = jaxnn.Keys.of(each_key[i])._replace(order=order)
+        update = jaxnn.gradient_descent(each_rate[i])
+        twin, _ = jaxnn.mbgd(NET, LOSS, examples(), key=key, update=update, **given)
+        assert largest_difference(jaxnn.member(run, i).params, twin.params) <= TOLERANCE
+
+
+@pytest.mark.parametrize("spread", SPREADS, ids=str)
+def test_an_ensemble_goes_on_with_the_same_bits(spread):
+    x, labels = examples()
+    given = {"update": jaxnn.momentum(jnp.linspace(0.01, 0.1, 4)), "batch_size": 8} | spread
+    data = x.astype(np.float32), labels
+    whole, _ = jaxnn.ensemble(jaxnn.mbgd, NET, LOSS, data, keys=keys(4), epochs=5, **given)
+    part, _ = jaxnn.ensemble(jaxnn.mbgd, NET, LOSS, data, keys=keys(4), epochs=2, **given)
+    rest, _ = jaxnn.ensemble(jaxnn.mbgd, NET, LOSS, data, run=part, epochs=3, **given)
+    assert largest_difference(rest.params, whole.params) == 0
+    assert rest.epoch == whole.epoch == 5
+
+
+def test_an_ensemble_takes_sgd_and_bgd():
+    x, labels = examples()
+    data = x.astype(np.float32), labels
+    for loop in (jaxnn.sgd, jaxnn.bgd):
+        _, history = jaxnn.ensemble(loop, NET, LOSS, data, keys=keys(3), update=jaxnn.gradient_descent(0.1), epochs=2)
+        assert history.loss.shape == (3, 2)
+        assert bool((history.loss[:, 1] < history.loss[:, 0]).all())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["shard_map", "pmap"])
+@pytest.mark.parametrize("gradient", [jaxnn.backprop, jaxnn.autodiff])
+@pytest.mark.parametrize(
+    ("loop", "options"),
+    [(jaxnn.mbgd, {"batch_size": 8}), (jaxnn.bgd, {}), (jaxnn.bgd, {"chunk_size": 8})],
+    ids=["mbgd", "bgd", "bgd in chunks"],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_four_devices_equal_one(x64, loop, options, gradient, by, weighted):
+    """22 examples: neither the ragged batch of 6 nor the whole set is a multiple of 4."""
+    x, labels = examples()
+    data = (x, labels, np.random.default_rng(2).uniform(0, 2, 22)) if weighted else (x, labels)
+    given = {"update": jaxnn.momentum(0.1), "penalty": jaxnn.l2(1e-2), "epochs": 5, "gradient": gradient, **options}
+    one, alone = loop(NET, LOSS, data, key=jax.random.key(0), **given)
+    many, together = jaxnn.data_parallel(loop, NET, LOSS, data, key=jax.random.key(0), devices=4, by=by, **given)
+    assert largest_difference(many.params, one.params) <= TOLERANCE
+    assert largest_difference(together, alone) <= TOLERANCE
+
+
+def test_data_parallel_goes_on_with_the_same_bits():
+    x, labels = examples()
+    data = x.astype(np.float32), labels
+    given = {"update": jaxnn.adam(0.01), "batch_size": 8, "devices": 2}
+    whole, _ = jaxnn.data_parallel(jaxnn.mbgd, NET, LOSS, data, key=jax.random.key(0), epochs=3, **given)
+    part, _ = jaxnn.data_parallel(jaxnn.mbgd, NET, LOSS, data, key=jax.random.key(0), epochs=1, **given)
+    rest, _ = jaxnn.data_parallel(jaxnn.mbgd, NET, LOSS, data, run=part, epochs=2, **given)
+    assert largest_difference(rest.params, whole.params) == 0
+
+
+def test_devices_draw_their_own_dropout_masks():
+    """With one mask for all, two devices that hold the same rows would report the same loss on both."""
+    net = jaxnn.Serial(jaxnn.Dropout(0.5), jaxnn.Dense(2))
+    x, labels = np.ones((64, 8), np.float32), np.zeros(64, np.int32)
+    given = {"update": jaxnn.gradient_descent(0.0), "batch_size": 64, "epochs": 1, "record": "step"}
+    one, _ = jaxnn.data_parallel(jaxnn.mbgd, net, LOSS, (x, labels), key=jax.random.key(0), devices=1, **given)
+    _, two = jaxnn.data_parallel(jaxnn.mbgd, net, LOSS, (x, labels), run=one, devices=2, **given)
+    _, half = jaxnn.data_parallel(
+        jaxnn.mbgd, net, LOSS, (x[:32], labels[:32]), run=one, devices=1, **(given | {"batch_size": 32})
+    )
+    assert float(two.loss[0]) != float(half.loss[0])
+
+
+def test_optax_in_an_ensemble_and_on_devices():
+    optax = pytest.importorskip("optax")
+    x, labels = examples()
+    data = x.astype(np.float32), labels
+    with jax.numpy_dtype_promotion("standard"):
+        _, history = jaxnn.ensemble(jaxnn.sgd, NET, LOSS, data, keys=keys(2), update=optax.sgd(0.1), epochs=1)
+        assert history.loss.shape == (2, 1)
+        _, history = jaxnn.data_parallel(
+            jaxnn.bgd, NET, LOSS, data, key=jax.random.key(0), update=optax.adam(0.1), epochs=2, devices=2
+        )
+        assert history.loss[1] < history.loss[0]
+
+
+def refused(match, call, **options):
+    x, labels = examples()
+    given = {"update": jaxnn.gradient_descent(0.1), "epochs": 1} | options
+    with pytest.raises(ValueError, match=match):
+        call(NET, LOSS, (x.astype(np.float32), labels), **given)
+
+
+def test_what_cannot_be_shared_is_refused():
+    def parallel(loop):
+        return lambda *data, **given: jaxnn.data_parallel(loop, *data, key=jax.random.key(0), **given)
+
+    def many(*data, **given):
+        return jaxnn.ensemble(jaxnn.sgd, *data, **given)
+
+    refused(
+        "batch of 6 examples can't be shared equally by 4 devices.*multiple of 4", parallel(jaxnn.mbgd), batch_size=6
+    )
+    refused("sgd: a step has one example.*ensemble", parallel(jaxnn.sgd))
+    refused("99 devices were asked for, but JAX has 4.*jax_num_cpu_devices", parallel(jaxnn.bgd), devices=99)
+    refused("ensemble of 6 members can't be shared equally by 4 devices", many, keys=keys(6), devices=4)
+    refused(r"single or one a member, \(3,\), got shape \(2,\)", many, keys=keys(3), update=jaxnn.momentum(jnp.ones(2)))
+    refused("either keys=.* or run=", many)
+    refused('by should be "shard_map" or "pmap"', many, keys=keys(4), devices=4, by="vmap")
+
+
+def test_batch_norm_is_refused_on_devices():
+    net = jaxnn.Serial(jaxnn.Dense(4), jaxnn.BatchNorm(), jaxnn.Dense(3))
+    x, labels = examples()
+    with pytest.raises(ValueError, match="couples the rows of a batch.*one device"):
+        jaxnn.data_parallel(
+            jaxnn.bgd,
+            net,
+            LOSS,
+            (x.astype(np.float32), labels),
+            key=jax.random.key(0),
+            update=jaxnn.gradient_descent(0.1),
+            epochs=1,
+        )

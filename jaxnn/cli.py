@@ -1,6 +1,6 @@
 """The command line: parsing only. What the commands do is in `jaxnn.commands`.
 
-The dataclasses below are the commands; tyro reads their fields, types and docstrings. This module needs the extra `cli`.
+The dataclasses below are the commands; tyro reads their fields, types and docstrings. Needs the extra `cli`.
 """
 
 import io
@@ -28,7 +28,7 @@ class Train(Recipe):
     """Train a network on a data set and write a folder with all that came of it."""
 
     output: Path | None = None
-    """Folder to write, which must not be there; none given: runs/<data>-<date>-<time>."""
+    """Folder to write, a new one; None means runs/<data>-<date>-<time>."""
     progress: bool = True
     """Show a progress bar."""
 
@@ -43,9 +43,9 @@ class Evaluate:
     run: Folder
     """Folder that train wrote."""
     data: str | None = None
-    """Other data than the run's: digits, fashion-mnist, mnist, or the path of an .npz file."""
+    """digits, fashion-mnist, mnist, or the path of an .npz file; None means the run's own data."""
     data_dir: str | None = None
-    """Folder with the four files of mnist or fashion-mnist."""
+    """Folder with the four files of mnist or fashion-mnist; None means the run's own."""
     split: Literal["train", "validation", "test"] = "test"
     """Which examples."""
 
@@ -69,7 +69,7 @@ class Summary(Recipe):
     """Show layers, output shapes, parameters and cache bytes, of a run or of what train would make."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
-    """Folder that train wrote; none given: the options below tell the network."""
+    """Folder that train wrote; None means the network of the options below."""
 
     def act(self) -> int:
         return commands.summary(self.run, _recipe(self))

@@ -42,16 +42,16 @@ class Data:
     data: str = "digits"
     """digits, fashion-mnist, mnist, or the path of an .npz file."""
     data_dir: str | None = None
-    """Folder with the four files of mnist or fashion-mnist; none: where the system's package puts them."""
+    """Folder with the four files of mnist or fashion-mnist; None means where the system's package puts them."""
     validation: int | None = None
-    """Training examples held out for validation, 0 for none; none given: the data set's own split."""
+    """Training examples held out for validation; None means as many as is usual for the data set."""
 
 
 @dataclass(frozen=True)
 class Network:
     """A multilayer perceptron."""
 
-    hidden: tuple[int, ...] = (128,)
+    hidden: tuple[int, ...] = (128, 64)
     """Neurons of each hidden layer, as in: --hidden 256 128 100."""
     activation: Literal["relu", "sigmoid", "tanh", "leaky-relu", "identity"] = "relu"
     """After each hidden layer."""
@@ -113,7 +113,7 @@ class Update:
     update: Literal["gradient-descent", "momentum", "nesterov", "adam", "adamw"] = "gradient-descent"
     """The update rule."""
     learning_rate: float | None = None
-    """None given: 0.2 for gradient-descent, 0.02 for momentum and nesterov, 0.001 for adam and adamw."""
+    """None means 0.2 for gradient-descent, 0.02 for momentum and nesterov, 0.001 for adam and adamw."""
     momentum: float = 0.9
     """Fraction of the velocity kept (momentum, nesterov)."""
     b1: float = 0.9
@@ -123,11 +123,11 @@ class Update:
     epsilon: float = 1e-8
     """Added to the root of the mean square (adam, adamw)."""
     weight_decay: float | None = None
-    """Decay of weights, not of biases; none given: 0.0001 for adamw, 0 for the others."""
+    """Decay of weights, not of biases; None means 0.0001 for adamw, 0 for the others."""
     schedule: Literal["constant", "step", "exponential", "cosine", "inverse-time"] = "constant"
     """How the learning rate changes with the step."""
     schedule_steps: int | None = None
-    """Steps from one decay to the next; for cosine to the end, and none given means to the end of the run."""
+    """Steps from one decay to the next; for cosine to its end, where None means the end of the run."""
     schedule_factor: float = 0.1
     """What each --schedule-steps multiply the learning rate by (step, exponential)."""
     schedule_final: float = 0.0
@@ -195,9 +195,9 @@ class Training:
 
     loop: Literal["mbgd", "bgd", "sgd"] = "mbgd"
     """Mini-batch, batch (all examples a step) or stochastic (one a step) gradient descent."""
-    batch_size: int = 32
+    batch_size: int = 8
     """Examples a step (mbgd)."""
-    epochs: int = 50
+    epochs: int = 30
     """Times through the training examples, at most."""
     patience: int | None = None
     """Stop after so many epochs in which the validation loss didn't improve, and keep the best params."""
@@ -222,7 +222,12 @@ class Training:
         return {"gradient": gradient, **({"batch_size": self.batch_size} if self.loop == "mbgd" else {})}
 
     def rows_a_step(self, n_examples: int) -> int:
-        return {"mbgd": _positive("--batch-size", self.batch_size), "bgd": n_examples, "sgd": 1}[self.loop]
+        if self.loop == "mbgd" and _positive("--batch-size", self.batch_size) > n_examples:
+            raise ValueError(
+                f"--batch-size {self.batch_size} is larger than the set of {n_examples} examples: "
+                f"give at most {n_examples}, or --loop bgd for the whole set"
+            )
+        return {"mbgd": self.batch_size, "bgd": n_examples, "sgd": 1}[self.loop]
 
     def n_steps(self, n_examples: int) -> int:
         """The steps of all epochs, where none are left out."""
@@ -245,6 +250,16 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What of a data set a network depends on. n_classes is None where targets are real numbers."""
+
+    shape: Shape
+    n_out: int
+    n_classes: int | None
+    scale: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All choices of a run: the same recipe gives the same bits on the same machine."""
 
@@ -255,22 +270,18 @@ class Recipe:
     training: Training = field(default_factory=Training)
     precision: Precision = field(default_factory=Precision)
 
+    def net(self, problem: Problem) -> Serial:
+        batch_of_one = self.training.loop == "sgd" or (self.training.loop == "mbgd" and self.training.batch_size == 1)
+        if self.network.batch_norm and batch_of_one:
+            raise ValueError("--batch-norm takes the variance over a step's examples: give a step more than one")
+        return self.network.net(problem.n_out, problem.scale)
+
     def resolved(self) -> "Recipe":
         """With the numbers that hang on the update rule filled in, so that a file of it says all."""
         rule = self.update
         rate = LEARNING_RATES[rule.update] if rule.learning_rate is None else rule.learning_rate
         decay = (1e-4 if rule.update == "adamw" else 0.0) if rule.weight_decay is None else rule.weight_decay
         return replace(self, update=replace(rule, learning_rate=rate, weight_decay=decay))
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What of a data set a network depends on. n_classes is None where targets are real numbers."""
-
-    shape: Shape
-    n_out: int
-    n_classes: int | None
-    scale: float
 
 
 def as_json(thing: Recipe | Problem) -> dict[str, Any]:
@@ -305,7 +316,8 @@ def _typed(expected: Any, value: Any, where: str) -> Any:
             return float(value)
         if isinstance(option, type) and type(value) is option:
             return value
-    raise ValueError(f"{where} should be {getattr(expected, '__name__', expected)}, got a {type(value).__name__}")
+    name = expected.__name__ if isinstance(expected, type) else str(expected).removeprefix("typing.")
+    raise ValueError(f"{where} should be {name}, got a {type(value).__name__}")
 
 
 def _positive(name: str, number: Any) -> Any:

@@ -35,6 +35,7 @@ METRICS = "metrics.jsonl"
 RESULT = "result.json"
 LEARNING_CURVE = "learning_curve.png"
 PARAMS = "params.safetensors"
+METADATA = "jaxnn"
 
 
 class Learned(NamedTuple):
@@ -121,7 +122,8 @@ def write_params(folder: Path, net: Serial, recipe: Recipe, learned: Learned) ->
     arrays, _ = _by_name(learned)
     # safetensors writes memory as it lies, so each array must lie in row-major order.
     arrays = {name: np.array(leaf, order="C") for name, leaf in arrays.items()}
-    metadata = {"network": repr(net), "recipe": json.dumps(as_json(recipe)), "versions": json.dumps(versions())}
+    # One entry: safetensors writes several in no fixed order, and equal runs shall give equal bytes.
+    metadata = {METADATA: json.dumps({"network": repr(net), "recipe": as_json(recipe), "versions": versions()})}
     require("safetensors.numpy", "cli").save_file(arrays, folder / PARAMS, metadata=metadata)
 
 
@@ -136,9 +138,9 @@ def read_params(folder: Path, net: Serial, problem: Problem) -> Learned:
     safetensors = require("safetensors", "cli")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it isn't a dict)
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} isn't a whole safetensors file ({error}): train again") from error
     expected, structure = _by_name(Learned(*jax.eval_shape(lambda: net.init(jax.random.key(0), problem.shape))))
     _require_equal(path, "network", repr(net), metadata.get("network"))

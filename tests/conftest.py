@@ -19,6 +19,7 @@ hypothesis.settings.register_profile(
     deadline=None,
     database=None,
     max_examples=20,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],  # to shrink a network is to compile for minutes
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("jaxnn")

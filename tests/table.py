@@ -180,6 +180,11 @@ COMBINATORS = [
 
 CASES = LAYERS + COMBINATORS
 
+# Rescale is where integers become numbers that have gradients.
+WITH_GRADIENT = [
+    case for case in CASES if not case.integer or any(isinstance(layer, Rescale) for _, layer in walk(case.layer))
+]
+
 # One form of each class, for what is too slow to do with all of them.
 FORMS = list({type(case.layer): case for case in reversed(CASES) if not case.integer}.values())
 

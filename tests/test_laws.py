@@ -17,12 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradients import DIFFERENCES, SAME, central_differences, error, inner_product, normal_like, rounding_scale
-from table import CASES, COMBINATORS, FORMS, INITIALIZERS, LAYERS, LOSSES, PENALTIES, RULES, SCHEDULES
+from table import CASES, COMBINATORS, FORMS, INITIALIZERS, LAYERS, LOSSES, PENALTIES, RULES, SCHEDULES, WITH_GRADIENT
 
 import jaxnn
 from jaxnn import activations, combinators, initializers, layers, losses, penalties, schedules, updates
 from jaxnn.arrays import is_floating
-from jaxnn.layer import walk
 
 N_COTANGENTS = 3
 
@@ -173,10 +172,6 @@ def at(i, tree):
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
-# Rescale is where integers become numbers that have gradients.
-WITH_GRADIENT = [
-    case for case in CASES if not case.integer or any(isinstance(layer, jaxnn.Rescale) for _, layer in walk(case.layer))
-]
 with_gradient = pytest.mark.parametrize("case", WITH_GRADIENT, ids=str)
 
 

@@ -14,7 +14,7 @@ def compare(run: Path) -> int:
     recipe, problem = read_config(run)
     with setting(recipe):
         found = examples(recipe, problem)
-        net, loss = recipe.network.net(problem.n_out, problem.scale), recipe.objective.loss_function()
+        net, loss = recipe.net(problem), recipe.objective.loss_function()
         params, state = read_params(run, net, problem)
         x, y = first_batch(recipe, found)
         key = jax.random.key(recipe.training.seed)

@@ -18,7 +18,7 @@ def evaluate(run: Path, data: str | None, data_dir: str | None, split: str) -> i
     elif data_dir is not None:
         recipe = replace(recipe, data=replace(recipe.data, data_dir=data_dir))
     with setting(recipe):
-        net, loss = recipe.network.net(problem.n_out, problem.scale), recipe.objective.loss_function()
+        net, loss = recipe.net(problem), recipe.objective.loss_function()
         params, state = read_params(run, net, problem)
         found = examples(recipe, problem)
         chosen = {"train": found.train, "validation": found.validation, "test": found.test}[split]
@@ -26,8 +26,8 @@ def evaluate(run: Path, data: str | None, data_dir: str | None, split: str) -> i
             raise ValueError(f"{recipe.data.data} has no {split} examples: choose another --split")
         result = evaluated(net, loss, params, state, chosen, metric=found.metric)
         name = "training" if split == "train" else split
-        facts = [("examples", f"{len(chosen[0]):,}"), (f"{name} loss", float(result.loss))]
+        facts = [("data", recipe.data.data), ("examples", f"{len(chosen[0]):,}"), (f"{name} loss", float(result.loss))]
         if result.metric is not None:
             facts.append((f"{name} accuracy", float(result.metric)))
-    print_facts(f"{run} on {recipe.data.data}", facts)
+    print_facts("Evaluation", [("run", run), *facts])
     return 0

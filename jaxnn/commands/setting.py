@@ -1,7 +1,8 @@
 """What every command sets up: precision, devices, and the data in the form that the network wants."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,11 +43,9 @@ def setting(recipe: Recipe) -> Iterator[None]:
 
 def _start_devices(n_devices: int) -> None:
     """Split the CPU into so many devices, unless JAX runs already or was told a number: then that holds."""
-    if n_devices > 1 and jax.config.jax_num_cpu_devices < 1:
-        try:
+    if n_devices > 1 and jax.config.values["jax_num_cpu_devices"] < 1:
+        with suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", n_devices)
-        except RuntimeError:
-            return
 
 
 def examples(recipe: Recipe, problem: Problem | None = None) -> Examples:
@@ -57,31 +56,25 @@ def examples(recipe: Recipe, problem: Problem | None = None) -> Examples:
     where = recipe.data
     dataset = load(where.data, where.data_dir, where.validation)
     problem = _problem(dataset) if problem is None else problem
-    squared = recipe.objective.loss == "half-squared-error"
+    ready = partial(_ready, recipe=recipe, problem=problem, name=dataset.name)
+    train = ready(dataset.train)
+    validation, test = (None if split is None else ready(split) for split in (dataset.validation, dataset.test))
+    is_distribution = recipe.objective.loss == "softmax-cross-entropy" and problem.n_out > 1
+    metric = accuracy if problem.n_classes is not None or is_distribution else None
+    return Examples(Path(dataset.name).stem, problem, train[0].dtype, train, validation, test, metric)
 
-    def ready(split: Split | None) -> Split | None:
-        if split is None:
-            return None
-        x, y = split
-        x = x if x.dtype.kind in "iu" else x.astype(recipe.precision.dtype)
-        if y.dtype.kind == "f":
-            y = y.astype(recipe.precision.dtype).reshape(len(y), -1)
-        elif squared:
-            y = _one_hot(y, problem.n_out, dataset.name).astype(recipe.precision.dtype)
-        return x, y
 
-    train, labelled = ready(dataset.train), problem.n_classes is not None
-    classes = labelled or (recipe.objective.loss == "softmax-cross-entropy" and problem.n_out > 1)
-    name = Path(dataset.name).stem
-    return Examples(
-        name,
-        problem,
-        train[0].dtype,
-        train,
-        ready(dataset.validation),
-        ready(dataset.test),
-        accuracy if classes else None,
-    )
+def _ready(split: Split, recipe: Recipe, problem: Problem, name: str) -> Split:
+    """Real numbers in the recipe's precision; integers as they are, but labels one-hot for a squared error."""
+    x, y = split
+    dtype = recipe.precision.dtype
+    if x.dtype.kind not in "iu":
+        x = x.astype(dtype)
+    if y.dtype.kind == "f":
+        y = y.astype(dtype).reshape(len(y), -1)
+    elif recipe.objective.loss == "half-squared-error":
+        y = _one_hot(y, problem.n_out, name).astype(dtype)
+    return x, y
 
 
 def _problem(dataset: Dataset) -> Problem:
@@ -97,7 +90,7 @@ def _one_hot(labels: np.ndarray, n_classes: int, name: str) -> np.ndarray:
 
 
 def first_batch(recipe: Recipe, found: Examples) -> Split:
-    """The examples on which gradients are compared: as many as a step has, and at most `COMPARED_ROWS`."""
+    """The examples on which gradients are compared: a mini-batch, and at most `COMPARED_ROWS`."""
     x, y = found.train
-    n_rows = min(recipe.training.rows_a_step(len(x)), COMPARED_ROWS)
+    n_rows = min(recipe.training.rows_a_step(len(x)) if recipe.training.loop == "mbgd" else len(x), COMPARED_ROWS)
     return x[:n_rows], y[:n_rows]

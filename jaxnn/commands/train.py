@@ -16,7 +16,7 @@ from jaxnn.commands.setting import Examples, examples, first_batch, setting
 from jaxnn.evaluation import evaluate
 from jaxnn.fit import Fit, fit
 from jaxnn.layer import Layer
-from jaxnn.losses import Loss
+from jaxnn.losses import HalfSquaredError, Loss
 from jaxnn.recipes import Recipe
 from jaxnn.report import learning_curve, print_facts, print_layers
 from jaxnn.run import start
@@ -53,7 +53,7 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
     found = examples(recipe)
     problem, training = found.problem, recipe.training
     n = len(found.train[0])
-    net, loss = recipe.network.net(problem.n_out, problem.scale), recipe.objective.loss_function()
+    net, loss = recipe.net(problem), recipe.objective.loss_function()
     penalty, rule = recipe.objective.penalty(), recipe.update.rule(training.n_steps(n))
     loop, stopping = training.loop_function(), training.stopping()
     if stopping is not None and found.validation is None:
@@ -63,6 +63,8 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
     run = start(net, problem.shape, key=key, update=rule, dtype=recipe.precision.dtype)
     _print_data(found)
     print_layers(net, problem.shape, training.rows_a_step(n), found.x_dtype)
+    if not isinstance(loss, HalfSquaredError) and recipe.network.output_activation != "none":
+        print(f"Note: {recipe.objective.loss} starts from logits; --output-activation none gives them\n")
     x, y = first_batch(recipe, found)
     comparison = audit.compare(net, loss, run.params, run.state, x, y, key=key, penalty=penalty)
     print(f"Manual and automatic gradients on {len(x)} training examples")
@@ -102,9 +104,15 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
         write_params(folder, net, recipe, learned)
         write_json(folder / RESULT, result)
         unit = "1" if recipe.objective.loss == "half-squared-error" else "nat"
-        learning_curve(fitted.history, folder / LEARNING_CURVE, f"{found.name}: {folder.name}", unit)
+        learning_curve(fitted.history, folder / LEARNING_CURVE, _title(found, recipe), unit)
     _print_result(result, folder)
     return _verdict(fitted, recipe)
+
+
+def _title(found: Examples, recipe: Recipe) -> str:
+    network, training = recipe.network, recipe.training
+    sizes = "-".join(map(str, (math.prod(found.problem.shape), *network.hidden, found.problem.n_out)))
+    return f"{found.name}: {sizes}, {network.activation}, {training.loop}, {recipe.update.update}, seed {training.seed}"
 
 
 def _measured(net: Layer, loss: Loss, learned: Learned, found: Examples) -> dict[str, float]:

@@ -1,0 +1,59 @@
+"""Arithmetic of trees, and the wording of errors about arrays."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn import Static, arrays
+
+TREE = {"a": jnp.array([3.0, 4.0]), "b": (jnp.array([[12.0]], jnp.bfloat16), None)}
+
+
+def test_static_is_structure_and_not_a_leaf():
+    assert jax.tree.leaves(Static(3)) == []
+    assert jax.tree.structure(Static(3)) != jax.tree.structure(Static(4))
+    traces = []
+    same = jax.jit(lambda box: (traces.append(box.value), box)[1])
+    assert [same(Static((1, 2))), same(Static((1, 2))), same(Static("train"))][2] == Static("train")
+    assert traces == [(1, 2), "train"]
+
+
+def test_default_float_follows_x64():
+    assert arrays.default_float() == jnp.float32
+    assert arrays.default_float("bfloat16") == jnp.bfloat16
+    with jax.enable_x64(True):
+        assert arrays.default_float() == jnp.float64
+        assert arrays.default_float(jnp.float32) == jnp.float32
+
+
+def test_arithmetic_keeps_dtypes():
+    doubled = arrays.scaled(2, TREE)
+    assert [leaf.dtype for leaf in jax.tree.leaves(doubled)] == [jnp.float32, jnp.bfloat16]
+    np.testing.assert_array_equal(doubled["a"], [6.0, 8.0])
+    np.testing.assert_array_equal(arrays.added(TREE, doubled)["b"][0].astype(float), [[36.0]])
+    assert not any(jax.tree.leaves(jax.tree.map(np.any, arrays.zeros_like(TREE))))
+
+
+def test_norm_size_and_bytes():
+    assert arrays.norm({"a": jnp.array([3.0]), "b": jnp.array([[4.0, 12.0]])}) == 13.0
+    assert arrays.norm(()) == 0.0
+    assert arrays.size(TREE) == 3
+    assert arrays.n_bytes(TREE) == 2 * 4 + 2
+
+
+def test_tracers_are_known():
+    assert not arrays.is_traced(TREE)
+    assert not arrays.is_traced(np.ones(2))
+    jax.jit(lambda x: pytest.fail("not traced") if not arrays.is_traced((x, 1.0)) else x)(jnp.ones(2))
+
+
+def test_what_x_should_be():
+    with pytest.raises(TypeError, match="Tanh: x should be floating, got uint8: put Rescale"):
+        arrays.require_floating("Tanh", jnp.ones(2, jnp.uint8))
+    with pytest.raises(ValueError, match=r"Dense: the last axis of x should have 3 features.*got x of shape \(2, 4\)"):
+        arrays.require_features("Dense", (2, 4), 3)
+    with pytest.raises(ValueError, match="got x of shape"):
+        arrays.require_features("Dense", (), 3)
+    with pytest.raises(ValueError, match="Dropout: needs a key in training"):
+        arrays.require_key("Dropout", None)

@@ -1,0 +1,149 @@
+"""Combinators against what they stand for, written out; their gradients are in test_laws.py."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gradients import SAME, error, normal_like
+from jax.tree_util import GetAttrKey, SequenceKey
+
+import jaxnn
+from jaxnn import BatchNorm, Dense, Dropout, ReLU, Remat, Repeat, Residual, Serial, Tanh, replaced
+from jaxnn.combinators import Inner
+
+BLOCK = Serial(Dense(3), BatchNorm(), Tanh(), Dropout(0.3))
+
+
+def output_and_gradients(net, params, state, x, key):
+    """y, new state, dparams and dx for a random dy, in training."""
+    y, state, cache = net.forward(params, state, x, key=key, train=True)
+    return y, state, *net.backward(params, cache, normal_like(y, seed=5))
+
+
+@pytest.fixture
+def given(x64, key):
+    params, state = BLOCK.init(key, (3,))
+    x = jax.random.normal(jax.random.key(1), (4, 3))
+    return normal_like(params, seed=0), state, x, key
+
+
+def test_serial_splits_its_key_among_its_layers(given):
+    params, state, x, key = given
+    keys = jax.random.split(key, 4)
+    y = x
+    for layer, layer_params, layer_state, layer_key in zip(BLOCK.layers, params, state, keys, strict=True):
+        y = layer.forward(layer_params, layer_state, y, key=layer_key, train=True).y
+    np.testing.assert_array_equal(BLOCK.forward(params, state, x, key=key, train=True).y, y)
+
+
+def test_residual_adds_x_and_dy(given):
+    params, state, x, key = given
+    y, new, dparams, dx = output_and_gradients(Residual(BLOCK, 0.5), Inner(params), Inner(state), x, key)
+    fx, f_new, f_cache = BLOCK.forward(params, state, x, key=key, train=True)
+    dy = normal_like(y, seed=5)
+    dinner, df = BLOCK.backward(params, f_cache, 0.5 * dy)
+    assert error((y, new, dparams, dx), (x + 0.5 * fx, Inner(f_new), Inner(dinner), dy + df)) <= SAME
+
+
+def test_repeat_is_the_loop_it_stands_for(given):
+    """Each depth with its own params, state and key: y, state and every gradient."""
+    _, state, x, key = given
+    net = Repeat(BLOCK, 3)
+    params, state = net.init(key, (3,))
+    params = normal_like(params, seed=0)
+    at_depth = [jax.tree.map(lambda leaf, i=i: leaf[i], (params.inner, state.inner)) for i in range(3)]
+    keys, y, passes, news = jax.random.split(key, 3), x, [], []
+    for (p, s), k in zip(at_depth, keys, strict=True):
+        y, new, cache = BLOCK.forward(p, s, y, key=k, train=True)
+        passes.append((p, cache))
+        news.append(new)
+    dx, dparams = normal_like(y, seed=5), []
+    for p, cache in reversed(passes):
+        dp, dx = BLOCK.backward(p, cache, dx)
+        dparams.insert(0, dp)
+    stacked = partial(jax.tree.map, lambda *leaves: jnp.stack(leaves))
+    # A bias before BatchNorm has the gradient 0, so the size of all is that of the largest: 1.
+    truth = (y, Inner(stacked(*news)), Inner(stacked(*dparams)), dx)
+    scale = jax.tree.map(lambda leaf: jnp.ones(()), truth)
+    assert error(output_and_gradients(net, params, state, x, key), truth, scale) <= SAME
+
+
+def test_repeat_gives_each_depth_its_own_start():
+    params, _ = Repeat(Dense(3), 4).init(jax.random.key(0), (3,))
+    assert params.inner.weight.shape == (4, 3, 3)
+    assert params.inner.bias.shape == (4, 3)
+    assert len(np.unique(params.inner.weight)) == 36
+
+
+def test_compile_size_of_repeat_does_not_grow_with_depth(key):
+    def n_equations(n):
+        net = Repeat(Serial(Dense(3), Tanh()), n)
+        params, state = net.init(key, (3,))
+        gradient = jaxnn.backprop(net, jaxnn.HalfSquaredError())
+        jaxpr = jax.make_jaxpr(lambda params, x: gradient(params, state, x, x).grads)(params, jnp.ones((2, 3)))
+        return str(jaxpr).count("dot_general")
+
+    assert n_equations(2) == n_equations(20)
+
+
+def test_remat_keeps_its_input_alone_and_drops_the_same_numbers(given):
+    params, state, x, key = given
+    ours = output_and_gradients(Remat(BLOCK), Inner(params), Inner(state), x, key)
+    y, new, dparams, dx = output_and_gradients(BLOCK, params, state, x, key)
+    truth = (y, Inner(new), Inner(dparams), dx)
+    assert error(ours, truth, jax.tree.map(lambda leaf: jnp.ones(()), truth)) <= SAME
+    cache = Remat(BLOCK).forward(Inner(params), Inner(state), x, key=key, train=True).cache
+    numbers = [leaf for leaf in jax.tree.leaves((cache.x, cache.key)) if leaf.ndim]
+    assert numbers == [cache.x]
+
+
+def test_autodiff_of_remat_rematerialises_too(key):
+    net = Remat(Serial(Dense(3), Tanh(), Dense(3)))
+    params, state = net.init(key, (3,))
+    gradient = jaxnn.autodiff(net, jaxnn.HalfSquaredError())
+    jaxpr = str(jax.make_jaxpr(lambda x: gradient(params, state, x, x).grads)(jnp.ones((2, 3))))
+    assert "checkpoint" in jaxpr or "remat" in jaxpr
+    by_hand = jaxnn.backprop(net, jaxnn.HalfSquaredError())
+    assert "optimization_barrier" in str(jax.make_jaxpr(lambda x: by_hand(params, state, x, x).grads)(jnp.ones((2, 3))))
+
+
+def test_empty_serial_is_the_identity():
+    x = jnp.ones((2, 3))
+    y, state, cache = Serial().forward((), (), x)
+    assert y is x
+    assert (state, cache) == ((), ())
+    assert Serial().backward((), (), x) == ((), x)
+
+
+@pytest.mark.parametrize("path", [(1, "inner", 0), (SequenceKey(1), GetAttrKey("inner"), SequenceKey(0))])
+def test_replaced(path):
+    net = Serial(Dense(3), Residual(Serial(Dense(3), ReLU()), 0.5))
+    assert replaced(net, path, Tanh()) == Serial(Dense(3), Residual(Serial(Tanh(), ReLU()), 0.5))
+    assert replaced(net, (), Tanh()) == Tanh()
+    assert net == Serial(Dense(3), Residual(Serial(Dense(3), ReLU()), 0.5))
+    for each, layer in jaxnn.walk(net):
+        assert replaced(net, each, layer) == net
+
+
+@pytest.mark.parametrize("path", [(2,), (0, 0), ("inner",), (1, "outer"), (-1,)])
+def test_replaced_where_there_is_nothing(path):
+    with pytest.raises(KeyError, match="has no layer at"):
+        replaced(Serial(Dense(3), Residual(Dense(3))), path, Tanh())
+
+
+def test_errors():
+    for combinator in (Residual, lambda f: Repeat(f, 2)):
+        with pytest.raises(ValueError, match=r"keep the shape \(3,\), but gives \(4,\): end it with Dense\(3\)"):
+            combinator(Dense(4)).init(jax.random.key(0), (3,))
+    params = (jnp.ones((3, 3)),)
+    with pytest.raises(ValueError, match="Serial of 2 layers got params for 1"):
+        Serial(Tanh(), Tanh()).forward(params, ((),), jnp.ones((2, 3)))
+    for n in (0, -1, 1.5):
+        with pytest.raises(ValueError, match="n should be a positive int"):
+            Repeat(Dense(3), n)
+    net = Repeat(Serial(Dense(3), Dropout()), 2)
+    made = net.init(jax.random.key(0), (3,))
+    with pytest.raises(ValueError, match=r"Dropout.*needs a key in training"):
+        net.forward(*made, jnp.ones((2, 3)), train=True)

@@ -170,7 +170,7 @@ def as_markdown(result):
     """The table beside the figure, from the JSON alone."""
     lines = [
         "| network | batch | backprop | autodiff | plain JAX | NumPy, tuned | NumPy, plain | neuron by neuron "
-        "| backprop / plain JAX | A/A control | backprop / autodiff | NumPy tuned / backprop | NumPy plain / backprop |",
+        "| backprop / plain JAX | A/A control | backprop / autodiff | tuned / backprop | plain / backprop |",
         "|" + " --- |" * 13,
     ]
     for row in result["rows"]:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.arrays import PyTree
+from jaxnn.evaluation import Metric, accuracy
 from jaxnn.examples import checked
 from jaxnn.layer import Layer
 from jaxnn.losses import Loss
@@ -29,7 +30,8 @@ from jaxnn.run import History, Run
 class Fit(NamedTuple):
     """What `fit` gives: the run, the history of the epochs that were run, and why it ended.
 
-    ended is "epochs" (all were run), "early" (the validation loss stopped improving) or "interrupted" (Ctrl-C).
+    ended is "epochs" (all were run), "early" (the validation loss stopped improving), "diverged" (the loss, in an
+    ensemble every loss, became NaN or infinite) or "interrupted" (Ctrl-C).
     """
 
     run: Run
@@ -109,7 +111,7 @@ def fit(
     progress: bool = False,
     **options: Any,
 ) -> Fit:
-    """Run a loop for `epochs` epochs, or until its validation loss stops improving, or until Ctrl-C.
+    """Run a loop for `epochs` epochs, or until its validation loss stops improving, its loss is NaN, or Ctrl-C.
 
     Args:
         loop: `bgd`, `mbgd`, `sgd`, or one of them made parallel, such as `partial(ensemble, mbgd)`; `options`
@@ -129,7 +131,11 @@ def fit(
     seeds = {name: options.pop(name) for name in ("key", "keys") if name in options}
     histories: list[History] = []
     watched, ended = None, "epochs"
-    with _interrupts() as interrupted, _bar(epochs, progress) as advance, _log(log) as write:
+    with (
+        _interrupts() as interrupted,
+        _bar(epochs, progress, options.get("metric", accuracy)) as advance,
+        _log(log) as write,
+    ):
         for _ in range(epochs):
             began = time.perf_counter()
             source = seeds if run is None else {"run": run}
@@ -149,6 +155,9 @@ def fit(
                 if bool(watched.stopped.all()):
                     ended = "early"
                     break
+            if not np.isfinite(history.loss).any():
+                ended = "diverged"
+                break
             if interrupted():
                 ended = "interrupted"
                 break
@@ -212,7 +221,7 @@ def _log(path: str | Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 @contextmanager
-def _bar(epochs: int, show: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+def _bar(epochs: int, show: bool, metric: Metric | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A progress bar of epochs on stderr, with the latest loss and speed."""
     if not show:
         yield lambda row: None
@@ -230,7 +239,8 @@ def _bar(epochs: int, show: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
         task = bar.add_task("", total=epochs, words="compiling")
 
         def advance(row: dict[str, Any]) -> None:
-            shown = {"loss": "loss", "metric": "metric", "validation_metric": "validation"}
+            name_of_metric = getattr(metric, "__name__", "metric")
+            shown = {"loss": "loss", "metric": name_of_metric, "validation_metric": f"validation {name_of_metric}"}
             words = [f"{word} {row[name]:.4f}" for name, word in shown.items() if row.get(name) is not None]
             words.append(f"{row['examples_per_second']:,.0f} examples/s")
             bar.update(task, advance=1, words=", ".join(words))

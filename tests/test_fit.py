@@ -107,15 +107,28 @@ def test_fit_of_an_ensemble_stops_when_all_have_stopped():
         assert float(reached) <= losses[i][: best + 1].min() + 1e-6 or best > 2
 
 
-def test_the_log_has_a_line_an_epoch_and_is_valid_json(tmp_path):
+def test_the_log_has_a_line_an_epoch(tmp_path):
     log = tmp_path / "metrics.jsonl"
-    given = GIVEN | {"update": jaxnn.gradient_descent(1e30)}  # it diverges at once: JSON knows no NaN
-    jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=jax.random.key(0), epochs=3, log=log, **given)
-    rows = [json.loads(line, parse_constant=pytest.fail) for line in log.read_text().splitlines()]
+    fitted = jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=jax.random.key(0), epochs=3, log=log, **GIVEN)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    assert rows[-1]["loss"] is None
+    np.testing.assert_allclose([row["loss"] for row in rows], fitted.history.loss)
     assert rows[0]["examples_per_second"] > 0
     assert "validation_loss" not in rows[0]
+
+
+def test_a_loss_that_diverges_ends_the_run_and_the_log_is_still_json(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    net = jaxnn.Dense(3)
+    given = GIVEN | {"update": jaxnn.gradient_descent(1e30)}
+    loss = jaxnn.HalfSquaredError()
+    x, labels = examples()
+    data = x, np.eye(3, dtype=np.float32)[labels]
+    fitted = jaxnn.fit(jaxnn.mbgd, net, loss, data, key=jax.random.key(0), epochs=50, log=log, **given)
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in log.read_text().splitlines()]
+    assert fitted.ended == "diverged"
+    assert len(rows) == len(fitted.history.loss) < 50
+    assert rows[-1]["loss"] is None
 
 
 def interrupting(loop, at_epoch):
@@ -155,11 +168,10 @@ def test_progress_shows_loss_and_speed(capsys):
 
 
 def test_fit_compiles_no_more_than_its_loop(compilations):
-    given = GIVEN | {"key": jax.random.key(0)}
-    jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), epochs=2, **given)
-    with compilations() as count:
-        jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), epochs=5, **(given | {"key": jax.random.key(7)}))
-    assert count() == 0
+    key, other = jax.random.key(0), jax.random.key(7)
+    jaxnn.mbgd(NET, LOSS, examples(), key=key, epochs=5, **GIVEN)
+    with compilations.none():
+        jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=other, epochs=5, **GIVEN)
 
 
 def test_what_fit_refuses():

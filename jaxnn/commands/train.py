@@ -36,6 +36,7 @@ from jaxnn.runs import (
 ENDED = {
     "epochs": "all epochs run",
     "early": "validation loss stopped improving",
+    "diverged": "the loss became NaN or infinite",
     "interrupted": "interrupted",
 }
 

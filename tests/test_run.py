@@ -87,7 +87,7 @@ def test_other_params_may_be_where_a_run_begins():
 
 
 NOT_THE_DEFAULT = pytest.mark.xfail(
-    raises=TypeError,
+    raises=jax.dtypes.TypePromotionError,
     strict=True,
     reason="a penalty of None, and means over weights of another dtype, promote implicitly to JAX's default float",
 )

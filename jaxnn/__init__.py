@@ -10,7 +10,6 @@ from jaxnn.audit import Comparison, compare
 from jaxnn.combinators import Remat, Repeat, Residual, Serial, replaced
 from jaxnn.descent import bgd, mbgd, sgd
 from jaxnn.evaluation import Evaluation, accuracy, evaluate, predict
-from jaxnn.examples import Examples
 from jaxnn.fit import Fit, early_stopping, fit
 from jaxnn.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
 from jaxnn.layer import Backward, Folded, Forward, Init, Layer, Node, couples_batch, fold, walk

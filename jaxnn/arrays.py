@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 PyTree = Any
 Shape = tuple[int, ...]
@@ -48,6 +49,21 @@ def added(a: PyTree, b: PyTree) -> PyTree:
     return jax.tree.map(jnp.add, a, b)
 
 
+def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """sum(w v) / sum(w), in the values' dtype; 0 where all weights are 0, as on a device that holds but padding."""
+    if weights is None:
+        return jnp.mean(values)
+    weights = weights.astype(values.dtype)
+    total = jnp.sum(weights)
+    return jnp.sum(weights * values) / jnp.where(total == 0, 1, total)
+
+
+def params_dtype(params: PyTree) -> Any:
+    """The dtype of a network's params; JAX's default float if it has none."""
+    leaves = jax.tree.leaves(params)
+    return leaves[0].dtype if leaves else jnp.dtype(jnp.result_type(float))
+
+
 def zeros_like(tree: PyTree) -> PyTree:
     return jax.tree.map(jnp.zeros_like, tree)
 
@@ -71,6 +87,11 @@ def n_bytes(tree: PyTree) -> int:
 def is_traced(tree: PyTree) -> bool:
     """Whether some leaf has no value yet, so that the host can't look at it."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def require_positive(name: str, number: Any) -> None:
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+        raise ValueError(f"{name} should be a positive int, got {number!r}")
 
 
 def require_floating(owner: object, x: Any) -> None:

@@ -55,7 +55,11 @@ def own_key(key: jax.Array, axis_name: str | None) -> jax.Array:
 
 
 def pooled(sums: PyTree, weight: jax.Array, axis_name: str | None) -> tuple[PyTree, jax.Array]:
-    """From the devices' weighted sums to the one mean: sums are added, weights are added, and divided once."""
+    """From the devices' weighted sums to the one mean: sums are added, weights are added, and divided once.
+
+    Where all weights are 0, so are the sums, and the mean is taken to be 0.
+    """
     if axis_name is not None:
         sums, weight = jax.lax.psum((sums, weight), axis_name)
-    return jax.tree.map(lambda leaf: leaf / weight.astype(leaf.dtype), sums), weight
+    total = jnp.where(weight == 0, 1, weight)
+    return jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), sums), weight

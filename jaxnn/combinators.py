@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.tree_util import GetAttrKey, SequenceKey
 
-from jaxnn.arrays import PyTree, Shape, Static
+from jaxnn.arrays import PyTree, Shape, Static, require_positive
 from jaxnn.layer import (
     Backward,
     Folded,
@@ -156,8 +156,7 @@ class Repeat:
 
     def __post_init__(self) -> None:
         require_layer("Repeat", self.inner)
-        if not isinstance(self.n, int) or self.n < 1:
-            raise ValueError(f"Repeat: n should be a positive int, got {self.n!r}")
+        require_positive("Repeat: n", self.n)
 
     @property
     def children(self) -> tuple[tuple[Any, Layer], ...]:

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, added, norm, scaled
+from jaxnn.arrays import PyTree, added, norm, params_dtype, require_positive, scaled, weighted_mean
 from jaxnn.axes import own_key, pooled, share
 from jaxnn.evaluation import Metric, accuracy
 from jaxnn.examples import Examples, checked
 from jaxnn.layer import Layer, couples_batch
 from jaxnn.losses import Loss
 from jaxnn.objective import backprop
-from jaxnn.run import History, Keys, Run, Step, Task, params_dtype, run_epochs
+from jaxnn.run import History, Keys, Run, Step, Task, run_epochs
 from jaxnn.updates import UpdateRule, apply_updates
 
 
@@ -44,7 +44,7 @@ def bgd(
     """
     data = checked(data, net, loss)
     if chunk_size is not None:
-        _require_size("chunk_size", chunk_size)
+        require_positive("chunk_size", chunk_size)
         if couples_batch(net):
             raise ValueError(
                 f"bgd: {net} couples the rows of a batch (BatchNorm), so chunks don't add up to the whole: "
@@ -106,7 +106,7 @@ def mbgd(
     (Array([[2.]], dtype=float32), Array([1.], dtype=float32))
     """
     data = checked(data, net, loss)
-    _require_size("batch_size", batch_size)
+    require_positive("batch_size", batch_size)
     if batch_size > data.n:
         raise ValueError(
             f"mbgd: batch_size {batch_size} is larger than the set of {data.n} examples: "
@@ -241,12 +241,8 @@ def _local_gradient(task: Task, run: Run, batch: Examples, key: jax.Array) -> Gr
     gradient = task.gradient(task.net, task.loss, penalty=task.penalty)
     x, target, weights = batch
     result = gradient(run.params, run.state, x, target, key=own_key(key, task.axis_name), weights=weights)
-    if weights is None:
-        weight = jnp.asarray(batch.n, result.loss.dtype)
-        metric = None if task.metric is None else jnp.mean(task.metric(result.outputs, target))
-    else:
-        weight = jnp.sum(weights)
-        metric = None if task.metric is None else _mean(task.metric(result.outputs, target), weights)
+    metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights)
+    weight = jnp.asarray(batch.n if weights is None else jnp.sum(weights), result.loss.dtype)
     return Means(result.loss, result.penalty, metric, result.grads), weight, result.state
 
 
@@ -258,17 +254,6 @@ def _descend(task: Task, run: Run, means: Means, weight: jax.Array, state: PyTre
     )
     gradient_norm = norm(means.grads) if task.record == "step" else None
     return run, Step(means.loss, means.penalty, means.metric, weight, gradient_norm)
-
-
-def _mean(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """The weighted mean; 0 where all weights are 0, as on a device that holds nothing but padding."""
-    total = jnp.sum(weights)
-    return jnp.sum(weights * values.astype(weights.dtype)) / jnp.where(total == 0, 1, total)
-
-
-def _require_size(name: str, size: Any) -> None:
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"{name} should be a positive int, got {size!r}")
 
 
 def _require_own_rows(net: Layer, axis_name: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree
+from jaxnn.arrays import PyTree, require_positive, weighted_mean
 from jaxnn.examples import Examples, checked, features
 from jaxnn.layer import Layer
 from jaxnn.losses import Loss
@@ -24,7 +24,7 @@ class Evaluation(NamedTuple):
 
 
 def accuracy(outputs: jax.Array, target: jax.Array) -> jax.Array:
-    """1 where the largest output is the target's class, else 0.
+    """1 where the largest output is the target's class, else 0; 0 too where an output is NaN.
 
     Shapes: outputs (B, K), target integer (B,) or a distribution (B, K) -> (B,). A metric: one value an example.
     Raises: ValueError if there are no classes to compare.
@@ -39,7 +39,8 @@ def accuracy(outputs: jax.Array, target: jax.Array) -> jax.Array:
         )
     labels = target if target.ndim == 1 else jnp.argmax(target, axis=1)
     chosen = jnp.argmax(outputs, axis=1)
-    return (chosen == labels.astype(chosen.dtype)).astype(outputs.dtype)
+    right = (chosen == labels.astype(chosen.dtype)) & ~jnp.isnan(outputs).any(axis=1)
+    return right.astype(outputs.dtype)
 
 
 def predict(net: Layer, params: PyTree, state: PyTree, x: Any, *, chunk_size: int = CHUNK_SIZE) -> jax.Array:
@@ -48,6 +49,7 @@ def predict(net: Layer, params: PyTree, state: PyTree, x: Any, *, chunk_size: in
     Shapes: x (n, ...) -> (n, *output_shape).
     Raises: ValueError if x is empty, not finite, or not of the shape the params were made for.
     """
+    require_positive("chunk_size", chunk_size)
     return _outputs(params, state, features(x), net=net, chunk_size=chunk_size)
 
 
@@ -65,6 +67,7 @@ def evaluate(
 
     Raises: what `examples.checked` raises of bad data.
     """
+    require_positive("chunk_size", chunk_size)
     examples = checked(data, net, loss)
     return _evaluation(params, state, examples, net=net, loss=loss, metric=metric, chunk_size=chunk_size)
 
@@ -97,5 +100,5 @@ def _evaluation(
 ) -> Evaluation:
     outputs = _outputs(params, state, examples.x, net=net, chunk_size=chunk_size)
     values, _ = loss.forward(outputs, examples.target)
-    mean = partial(jnp.average, weights=examples.weights)
-    return Evaluation(mean(values), None if metric is None else mean(metric(outputs, examples.target)))
+    measured = None if metric is None else weighted_mean(metric(outputs, examples.target), examples.weights)
+    return Evaluation(weighted_mean(values, examples.weights), measured)

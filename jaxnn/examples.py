@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.arrays import Shape, is_floating, is_traced
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, require_layer
 from jaxnn.losses import Loss
 
 
@@ -39,6 +39,7 @@ def checked(data: Any, net: Layer, loss: Loss, shape: Shape | None = None, name:
     different lengths, NaN or infinite numbers, targets that the loss doesn't take, a label out of range, weights that
     are negative or sum to 0.
     """
+    require_layer("a loop", net)
     if isinstance(data, Examples):
         return data
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
@@ -83,7 +84,9 @@ def _array(name: str, value: Any) -> Any:
         raise TypeError(f"{name} should be an array, got a {type(value).__name__} of uneven lengths") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} should hold numbers, got dtype {array.dtype}: convert it with .astype(float)")
-    return array
+    # In the dtype that it will have on the device: 1e300 is finite in float64, and infinite in float32.
+    with np.errstate(over="ignore"):
+        return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
 def _require_examples(name: str, x: Any, **others: Any) -> None:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.arrays import PyTree
+from jaxnn.arrays import PyTree, require_positive
 from jaxnn.evaluation import Metric, accuracy
 from jaxnn.examples import checked
 from jaxnn.layer import Layer
@@ -31,16 +31,18 @@ class Fit(NamedTuple):
     """What `fit` gives: the run, the history of the epochs that were run, and why it ended.
 
     ended is "epochs" (all were run), "early" (the validation loss stopped improving), "diverged" (the loss, in an
-    ensemble every loss, became NaN or infinite) or "interrupted" (Ctrl-C).
+    ensemble every loss, became NaN or infinite) or "interrupted" (Ctrl-C). With early stopping, best_epoch counts from
+    1 in this fit, and the run has the params, the state and the rule's state of that epoch.
     """
 
     run: Run
     history: History
     ended: str
+    best_epoch: jax.Array | None = None
 
 
 class Stopping(NamedTuple):
-    """What early stopping carries. best is (params, state) at the epoch with the best validation loss."""
+    """What early stopping carries. best is what had been learned at the epoch with the best validation loss."""
 
     best: PyTree
     best_loss: jax.Array
@@ -116,7 +118,7 @@ def fit(
     Args:
         loop: `bgd`, `mbgd`, `sgd`, or one of them made parallel, such as `partial(ensemble, mbgd)`; `options`
             (key, update, batch_size, ...) go to it.
-        stopping: `early_stopping(patience)`; its best params and state are in the run that is returned.
+        stopping: `early_stopping(patience)`; what it kept is in the run that is returned.
         log: a file that gets one JSON object a line and epoch, as soon as the epoch is over; it is appended to.
         progress: whether to show a bar with loss and examples per second (needs the extra `cli`).
     Raises: ValueError if there is early stopping and no validation data; and what the loop raises.
@@ -126,9 +128,10 @@ def fit(
         validation = checked(validation, net, loss, data.x.shape[1:], "validation")
     if stopping is not None and validation is None:
         raise ValueError("early stopping watches the validation loss: pass validation=(x, target)")
-    if epochs < 1:
-        raise ValueError(f"epochs should be a positive int, got {epochs!r}")
+    require_positive("epochs", epochs)
     seeds = {name: options.pop(name) for name in ("key", "keys") if name in options}
+    if run is not None and seeds:
+        raise ValueError("a run that goes on has its own keys: pass either run=, or a key to start from")
     histories: list[History] = []
     watched, ended = None, "epochs"
     with (
@@ -149,7 +152,7 @@ def fit(
             if stopping is not None:
                 many = history.loss.ndim > 1
                 begin, watch = (_begin_each, _watch_each) if many else (_begin, _watch)
-                learned = run.params, run.state
+                learned = run.params, run.state, run.update_state
                 watched = begin(stopping, learned) if watched is None else watched
                 watched = watch(stopping, watched, learned, jnp.asarray(history.validation_loss[..., 0]))
                 if bool(watched.stopped.all()):
@@ -163,9 +166,9 @@ def fit(
                 break
     assert run is not None  # there was at least one epoch
     if watched is not None:
-        params, state = watched.best
-        run = run._replace(params=params, state=state)
-    return Fit(run, _joined(histories), ended)
+        params, state, update_state = watched.best
+        run = run._replace(params=params, state=state, update_state=update_state)
+    return Fit(run, _joined(histories), ended, None if watched is None else watched.best_epoch)
 
 
 def _joined(histories: list[History]) -> History:

@@ -61,7 +61,7 @@ class HalfSquaredError:
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
         require_floating(self, y)
         self.check(target, y.shape[1:])
-        residual = y - target
+        residual = y - target.astype(y.dtype)
         return LossForward(jnp.sum(jnp.square(residual), axis=tuple(range(1, y.ndim))) / 2, ResidualCache(residual))
 
     def backward(self, cache: ResidualCache, weights: jax.Array) -> jax.Array:
@@ -107,7 +107,7 @@ class SoftmaxCrossEntropy:
         return _each_row(weights, p) * (p * jnp.sum(t, axis=-1, keepdims=True) - t)
 
     def _distribution(self, target: jax.Array, y: jax.Array) -> jax.Array:
-        t = _one_hot(target, y) if target.ndim < y.ndim else target
+        t = _one_hot(target, y) if target.ndim < y.ndim else target.astype(y.dtype)
         if self.label_smoothing == 0:
             return t
         smoothing = self.label_smoothing

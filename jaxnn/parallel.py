@@ -100,6 +100,9 @@ def member(run: Run, i: int) -> Run:
 
     What all share (epoch, step, and an order that is shared) is taken as it is.
     """
+    n_members = run.keys.init.shape[0]
+    if not -n_members <= i < n_members:
+        raise IndexError(f"member {i} of an ensemble of {n_members}")  # JAX would clamp it in silence
     return jax.tree.map(lambda leaf, own: leaf[i] if own else leaf, run, _own_leaves(run))
 
 
@@ -122,7 +125,8 @@ def data_parallel(
 
     Each device holds all data and all params, and takes its slice of the one global permutation; gradients are summed
     over the devices once a step. The ragged last batch, and BGD's whole set, may be of any size: padding has weight 0.
-    Dropout masks differ from those of one device, since each device draws its own.
+    Dropout masks differ from those of one device, since each device draws its own. Validation is not shared: each
+    device evaluates all of it.
 
     Args: as the loop's; `devices` and `by` as `ensemble`'s (None: all devices).
     Raises: ValueError if the devices don't divide `batch_size`, for `sgd`, for a network with BatchNorm.
@@ -219,6 +223,8 @@ def _own_leaves(run: Run) -> Run:
 
 
 def _members_keys(keys: jax.Array, share_order: bool) -> Keys:
+    if jnp.ndim(keys) != 1 or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
+        raise ValueError("ensemble: keys should be typed keys of shape (M,): jax.random.split(jax.random.key(seed), M)")
     each = jax.vmap(Keys.of)(keys)
     return each._replace(order=each.order[0]) if share_order else each
 

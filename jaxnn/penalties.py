@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import GetAttrKey
 
-from jaxnn.arrays import PyTree, added, default_float, zeros_like
+from jaxnn.arrays import PyTree, added, params_dtype, zeros_like
 
 # Lower-case classes, as `functools.partial` is: each is used like a function, and prints as it was written.
 
@@ -67,19 +67,19 @@ def weight_mask(params: PyTree) -> PyTree:
 
 def penalty_value(penalty: PyTree, params: PyTree) -> jax.Array:
     """The sum of the penalties: of one, of a tuple of them, or 0 of None."""
-    values = [each.value(params) for each in _penalties(penalty)]
-    return sum(values[1:], values[0]) if values else jnp.zeros((), default_float())
+    values = [each.value(params) for each in penalties(penalty)]
+    return sum(values[1:], values[0]) if values else jnp.zeros((), params_dtype(params))
 
 
 def penalty_gradient(penalty: PyTree, params: PyTree) -> PyTree:
-    gradients = [each.gradient(params) for each in _penalties(penalty)]
+    gradients = [each.gradient(params) for each in penalties(penalty)]
     total = gradients[0] if gradients else zeros_like(params)
     for gradient in gradients[1:]:
         total = added(total, gradient)
     return total
 
 
-def _penalties(penalty: Any) -> tuple:
+def penalties(penalty: Any) -> tuple:
     if penalty is None:
         return ()
     return tuple(penalty) if isinstance(penalty, tuple | list) else (penalty,)
@@ -88,7 +88,7 @@ def _penalties(penalty: Any) -> tuple:
 def _over_weights(f: Callable[[jax.Array], jax.Array], params: PyTree) -> jax.Array:
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(weight_mask(params)), strict=True)
     values = [f(leaf) for leaf, is_weight in pairs if is_weight]
-    return sum(values[1:], values[0]) if values else jnp.zeros((), default_float())
+    return sum(values[1:], values[0]) if values else jnp.zeros((), params_dtype(params))
 
 
 def _at_weights(f: Callable[[jax.Array], jax.Array], params: PyTree) -> PyTree:

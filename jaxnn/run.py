@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.arrays import PyTree, Shape, Static, default_float, is_floating, is_traced
+from jaxnn.arrays import PyTree, Shape, Static, is_floating, is_traced, params_dtype, require_positive, weighted_mean
 from jaxnn.axes import varying_like
 from jaxnn.evaluation import Metric, evaluate
 from jaxnn.examples import Examples, checked
 from jaxnn.layer import Layer
 from jaxnn.losses import Loss
+from jaxnn.penalties import penalties
 from jaxnn.updates import UpdateRule
 
 
@@ -27,8 +28,15 @@ class Keys(NamedTuple):
 
     @staticmethod
     def of(key: "jax.Array | Keys") -> "Keys":
-        """The keys of a run that is given one key; `Keys` are passed on as they are."""
-        return key if isinstance(key, Keys) else Keys(*jax.random.split(key, 3))
+        """The keys of a run that is given one key; `Keys` are passed on as they are.
+
+        Raises: TypeError if it isn't a typed key.
+        """
+        if isinstance(key, Keys):
+            return key
+        if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            raise TypeError(f"key should be a typed key, jax.random.key(seed), got a {type(key).__name__}")
+        return Keys(*jax.random.split(key, 3))
 
 
 class Run(NamedTuple):
@@ -125,10 +133,10 @@ def run_epochs(
     n_steps: int,
 ) -> tuple[Run, History]:
     """Check what can be checked on the host, then do all epochs in one compiled program."""
-    if not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"epochs should be a positive int, got {epochs!r}")
+    require_positive("epochs", epochs)
     if task.record not in ("epoch", "step"):
         raise ValueError(f'record should be "epoch" or "step", got {task.record!r}')
+    _require_parts(task)
     task = replace(task, update=as_argument(task.update), penalty=_real(task.penalty))
     data = checked(data, task.net, task.loss)
     shape = data.x.shape[1:]
@@ -140,6 +148,8 @@ def run_epochs(
                 "a run needs a key to start from: pass key=jax.random.key(seed), or run= to go on with one"
             )
         run = start(task.net, shape, key=key, update=task.update, dtype=data.x.dtype if is_floating(data.x) else None)
+    else:
+        _require_rule_of(run, task.rule)
     capacity = _capacity(epochs) if task.record == "epoch" else epochs
     run, history = _trained(
         run, task, data, validation, epochs, one_epoch=one_epoch, n_steps=n_steps, capacity=capacity
@@ -177,7 +187,7 @@ def _trained(
 
 def _row(task: Task, run: Run, steps: Step, validation: Examples | None) -> History:
     """An epoch's entry in the history, from the columns (steps,) of what its steps measured."""
-    mean = partial(jnp.average, weights=steps.weight)
+    mean = partial(weighted_mean, weights=steps.weight)
     held_out = None
     if validation is not None:
         held_out = evaluate(task.net, task.loss, run.params, run.state, validation, metric=task.metric)
@@ -209,9 +219,27 @@ def _blank(task: Task, run: Run, validation: Any, n_steps: int, capacity: int) -
     )
 
 
-def params_dtype(params: PyTree) -> Any:
-    leaves = jax.tree.leaves(params)
-    return leaves[0].dtype if leaves else default_float()
+def _require_rule_of(run: Run, rule: UpdateRule) -> None:
+    """A run goes on with the rule that it was made for: another one carries another state."""
+    expected = jax.tree.structure(jax.eval_shape(rule.init, run.params))
+    if jax.tree.structure(run.update_state) != expected:
+        raise ValueError(
+            "this run was made with another kind of update rule or schedule: go on with that one, or begin the new "
+            "rule's state with run._replace(update_state=update.init(run.params))"
+        )
+
+
+def _require_parts(task: Task) -> None:
+    """Rule and penalties that are what they should be, and not bare numbers."""
+    if not hasattr(task.rule, "init") or not hasattr(task.rule, "update"):
+        raise TypeError(
+            f"update should be an update rule such as gradient_descent(0.1), got a {type(task.rule).__name__}"
+        )
+    for penalty in penalties(task.penalty):
+        if not hasattr(penalty, "value") or not hasattr(penalty, "gradient"):
+            raise TypeError(
+                f"penalty should be such as l2(1e-4), or a tuple of them, got a {type(penalty).__name__}"
+            )
 
 
 def _capacity(epochs: int) -> int:
@@ -221,7 +249,7 @@ def _capacity(epochs: int) -> int:
 
 def _first(epochs: int, column: jax.Array) -> jax.Array:
     """The epochs that were run. On the host where there are values, because slicing on the device compiles."""
-    return column[:epochs] if is_traced(column) else jnp.asarray(np.asarray(column)[:epochs])
+    return column[:epochs] if is_traced(column) else jax.device_put(np.asarray(column)[:epochs])
 
 
 def as_argument(update: Any) -> Any:

@@ -5,8 +5,8 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 environment() {
   local folder="$root/$1" extras="$2" python="${PYTHON:-python3}"
-  local wanted stamp="$folder/.jaxnn-installed"
-  wanted="$extras $(cksum < "$root/pyproject.toml")"
+  local version stamp="$folder/.jaxnn-installed"
+  version="$(cksum < "$root/pyproject.toml")"
   if [ ! -x "$folder/bin/python" ]; then
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
       echo "jaxnn needs Python 3.11 or newer, and $python is older: set PYTHON=/path/to/a/newer/python3" >&2
@@ -19,14 +19,14 @@ environment() {
       "$python" -m venv "$folder"
     fi
   fi
-  # A stamp for each set of extras: `train` after `test` installs nothing again.
-  if ! grep -qxF "$wanted" "$stamp" 2> /dev/null; then
+  # A line for each set of extras that was installed: `train` after `test` has all it needs.
+  if ! grep -qxE "([a-z0-9]+,)*$extras(,[a-z0-9]+)* $version" "$stamp" 2> /dev/null; then
     echo "installing jaxnn[$extras], once: this takes a minute or two" >&2
     if command -v uv > /dev/null; then
       uv pip install --quiet --python "$folder/bin/python" --editable "$root[$extras]"
     else
       "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root[$extras]"
     fi
-    echo "$wanted" >> "$stamp"
+    echo "$extras $version" >> "$stamp"
   fi
 }

@@ -304,9 +304,6 @@ def test_bad_calls(loop):
         train(loop, net=Dense(10), data=(X, np.arange(N) + (np.arange(N) == N - 1)))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="loops don't call require_layer on their net: AttributeError, or a TypeError about self"
-)
 @pytest.mark.parametrize("loop", [jaxnn.bgd, jaxnn.mbgd, jaxnn.sgd])
 @pytest.mark.parametrize("net", [[Dense(4), Tanh(), Dense(3)], (Dense(3),), Dense], ids=["list", "tuple", "class"])
 def test_a_list_where_layers_belong(loop, net):

@@ -86,13 +86,6 @@ def test_other_params_may_be_where_a_run_begins():
     np.testing.assert_allclose(history.loss, [np.log(3)], rtol=1e-6)
 
 
-NOT_THE_DEFAULT = pytest.mark.xfail(
-    raises=jax.dtypes.TypePromotionError,
-    strict=True,
-    reason="a penalty of None, and means over weights of another dtype, promote implicitly to JAX's default float",
-)
-
-
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(
     ("x64", "dtype", "params_dtype"),
@@ -101,8 +94,8 @@ NOT_THE_DEFAULT = pytest.mark.xfail(
         (True, "float64", "float64"),
         (False, "uint8", "float32"),
         (True, "uint8", "float64"),
-        pytest.param(False, "bfloat16", "bfloat16", marks=NOT_THE_DEFAULT),
-        pytest.param(True, "float32", "float32", marks=NOT_THE_DEFAULT),
+        (False, "bfloat16", "bfloat16"),
+        (True, "float32", "float32"),
     ],
 )
 def test_params_take_the_dtype_of_floating_x(x64, dtype, params_dtype, weighted):
@@ -198,9 +191,6 @@ def test_keys_rates_and_strengths_compile_nothing(loop, compilations):
         train(keys[0], loop, net=Serial(*net.layers), data=examples(5), update=rule(0.5, 0.5), penalty=l2(0.0))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="jnp.asarray of NumPy's columns compiles for each new length (jax.device_put doesn't)"
-)
 @pytest.mark.parametrize(("loop", "epochs"), [(jaxnn.bgd, 23), (jaxnn.mbgd, 29), (jaxnn.sgd, 31)])
 def test_another_number_of_epochs_compiles_nothing(loop, epochs, compilations):
     train(loop=loop)

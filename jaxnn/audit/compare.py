@@ -20,11 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, is_floating
+from jaxnn.arrays import PyTree, is_floating, params_dtype
 from jaxnn.layer import Composite, Layer, Node
 from jaxnn.losses import Loss
 from jaxnn.objective import Gradient, autodiff, backprop
-from jaxnn.run import params_dtype
 
 N_PROBES = 16
 FLOAT64_TOLERANCE = 1e-12

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn.arrays import Shape, default_float, require_features, require_floating
+from jaxnn.arrays import Shape, default_float, require_features, require_floating, require_positive
 from jaxnn.initializers import He, Zeros
 from jaxnn.layer import Backward, Forward, Init, recipe
 
@@ -45,8 +45,7 @@ class Dense:
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n_out, int) or self.n_out < 1:
-            raise ValueError(f"Dense: n_out should be a positive int, got {self.n_out!r}")
+        require_positive("Dense: n_out", self.n_out)
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         weight_key, bias_key = jax.random.split(key)

@@ -1,5 +1,6 @@
 """Strict tests, easy use: what JAX lets pass in silence is an error here."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
+# Nearly all of the suite's time is compilation, and half of that the passes that make code fast rather than right.
+jax.config.update("jax_disable_most_optimizations", not os.environ.get("JAXNN_TEST_OPTIMIZED"))
 
 # The same few examples every time: a test that fails does so for everybody. Compiling is slow, so there is no deadline.
 hypothesis.settings.register_profile(

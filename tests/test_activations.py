@@ -32,7 +32,7 @@ def by_machine(layer, x, dy):
         (LeakyReLU(0.2), lambda x: jax.nn.leaky_relu(x, 0.2)),
         (Softmax(), jax.nn.softmax),
     ],
-    ids=str,
+    ids=["sigmoid", "tanh", "relu", "leaky_relu", "softmax"],
 )
 def test_values_and_gradients_are_those_of_jax_nn(x64, layer, foreign):
     """Away from kinks, where `jax.nn.leaky_relu` has declared another subgradient."""

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import Dense, Examples, HalfSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from jaxnn.examples import checked, features
+from jaxnn import Dense, HalfSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.examples import Examples, checked, features
 
 NET, LOSS = Dense(10), SoftmaxCrossEntropy()
 X, LABELS = np.linspace(0, 1, 12, dtype=np.float32).reshape(4, 3), np.array([0, 9, 3, 3])

@@ -17,7 +17,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradients import DIFFERENCES, SAME, central_differences, error, inner_product, normal_like, rounding_scale
-from table import CASES, COMBINATORS, FORMS, INITIALIZERS, LAYERS, LOSSES, PENALTIES, RULES, SCHEDULES, WITH_GRADIENT
+from table import (
+    CASES,
+    COMBINATORS,
+    FORMS,
+    INITIALIZERS,
+    LAYERS,
+    LOSSES,
+    PENALTIES,
+    RULES,
+    SCHEDULES,
+    WITH_GRADIENT,
+    slow_unless,
+)
 
 import jaxnn
 from jaxnn import activations, combinators, initializers, layers, losses, penalties, schedules, updates
@@ -221,7 +233,7 @@ def test_backward_is_linear(case):
 
 
 @in_float64
-@every_case
+@pytest.mark.parametrize("case", slow_unless(CASES, FORMS), ids=str)
 def test_forward_and_backward_are_pure(case):
     """The same bits twice; the cache may leave `jit`; `vmap` is a loop; eager is compiled, but for rounding."""
     points = [case.point(seed) for seed in range(3)]
@@ -352,7 +364,7 @@ def test_loss_keeps_the_dtype(case, dtype):
 
 
 @in_float64
-@every_loss
+@pytest.mark.parametrize("case", slow_unless(LOSSES, LOSSES[::4]), ids=str)
 def test_loss_is_pure(case):
     points = [case.point(seed) for seed in range(3)]
 

@@ -12,7 +12,7 @@ import pytest
 from gradients import SAME, error, rounding_scale
 from hypothesis import given
 from hypothesis import strategies as st
-from table import FORMS, LOSSES, WITH_GRADIENT, LayerCase, LossCase, labels, real_targets
+from table import FORMS, LOSSES, WITH_GRADIENT, LayerCase, LossCase, labels, real_targets, slow_unless
 
 import jaxnn
 from jaxnn import (
@@ -79,12 +79,7 @@ def after_dense(case):
 # Each layer in each place: a wrong dx is seen only where something stands before it.
 
 
-OTHERS = [
-    pytest.param(case, marks=pytest.mark.slow) for case in WITH_GRADIENT if not case.integer and case not in FORMS
-]
-
-
-@pytest.mark.parametrize("case", [*FORMS, *OTHERS], ids=str)
+@pytest.mark.parametrize("case", slow_unless([case for case in WITH_GRADIENT if not case.integer], FORMS), ids=str)
 def test_in_the_middle(case):
     net = Serial(*after_dense(case), case.layer, Flatten(), Tanh(), Dense(3))
     middle = case._replace(layer=net, shape=(2,))

@@ -29,7 +29,7 @@ def test_formula_after_a_linear_warm_up(x64, case):
         (schedules.exponential(0.3, 5, 0.5), optax.exponential_decay(0.3, 5, 0.5)),
         (schedules.cosine(0.3, 10, 0.1), optax.cosine_decay_schedule(0.3, 10, 0.1)),
     ],
-    ids=str,
+    ids=["constant", "step_decay", "exponential", "cosine"],
 )
 def test_as_in_optax(x64, ours, theirs):
     found = jax.vmap(ours)(jnp.arange(20))

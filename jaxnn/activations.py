@@ -47,8 +47,8 @@ class Sigmoid(Parameterless):
     Source: PRINCIPLES C2 to C4 (hanbingtao, part 3, equations 3 and 4).  NumPy twin: reference/layers.py.
 
     >>> import jax.numpy as jnp
-    >>> Sigmoid().forward((), (), jnp.array([[-1.0, 0.0, 1.0]])).y.round(3)
-    Array([[0.269, 0.5 , 0.731]], dtype=float32)
+    >>> Sigmoid().forward((), (), jnp.array([[-100.0, 0.0, 100.0]])).y
+    Array([[0. , 0.5, 1. ]], dtype=float32)
     """
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:

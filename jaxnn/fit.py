@@ -154,7 +154,7 @@ def fit(
                 begin, watch = (_begin_each, _watch_each) if many else (_begin, _watch)
                 learned = run.params, run.state, run.update_state
                 watched = begin(stopping, learned) if watched is None else watched
-                watched = watch(stopping, watched, learned, jnp.asarray(history.validation_loss[..., 0]))
+                watched = watch(stopping, watched, learned, jax.device_put(history.validation_loss[..., 0]))
                 if bool(watched.stopped.all()):
                     ended = "early"
                     break
@@ -174,7 +174,7 @@ def fit(
 def _joined(histories: list[History]) -> History:
     """One history from those of single epochs, along the epochs' axis: the one after an ensemble's."""
     axis = histories[0].loss.ndim - 1
-    return jax.tree.map(lambda *columns: jnp.asarray(np.concatenate(columns, axis=axis)), *histories)
+    return jax.tree.map(lambda *columns: jax.device_put(np.concatenate(columns, axis=axis)), *histories)
 
 
 def _row(history: History, epoch: int, seconds: float, n: int) -> dict[str, Any]:
@@ -232,9 +232,8 @@ def _bar(epochs: int, show: bool, metric: Metric | None) -> Iterator[Callable[[d
     rich = require("rich.progress", "cli")
     console = require("rich.console", "cli").Console(stderr=True)
     columns = (
-        rich.TextColumn("epoch"),
         rich.MofNCompleteColumn(),
-        rich.BarColumn(),
+        rich.BarColumn(bar_width=8),
         rich.TextColumn("{task.fields[words]}"),
         rich.TimeRemainingColumn(),
     )
@@ -243,7 +242,9 @@ def _bar(epochs: int, show: bool, metric: Metric | None) -> Iterator[Callable[[d
 
         def advance(row: dict[str, Any]) -> None:
             name_of_metric = getattr(metric, "__name__", "metric")
-            shown = {"loss": "loss", "metric": name_of_metric, "validation_metric": f"validation {name_of_metric}"}
+            shown = {"loss": "loss", "metric": name_of_metric}
+            if "validation_metric" in row:  # a line of 80 columns has no room for both
+                shown = {"loss": "loss", "validation_metric": f"validation {name_of_metric}"}
             words = [f"{word} {row[name]:.4f}" for name, word in shown.items() if row.get(name) is not None]
             words.append(f"{row['examples_per_second']:,.0f} examples/s")
             bar.update(task, advance=1, words=", ".join(words))

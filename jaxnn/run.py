@@ -237,9 +237,7 @@ def _require_parts(task: Task) -> None:
         )
     for penalty in penalties(task.penalty):
         if not hasattr(penalty, "value") or not hasattr(penalty, "gradient"):
-            raise TypeError(
-                f"penalty should be such as l2(1e-4), or a tuple of them, got a {type(penalty).__name__}"
-            )
+            raise TypeError(f"penalty should be such as l2(1e-4), or a tuple of them, got a {type(penalty).__name__}")
 
 
 def _capacity(epochs: int) -> int:

@@ -13,7 +13,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
 # Nearly all of the suite's time is compilation, and half of that the passes that make code fast rather than right.
-jax.config.update("jax_disable_most_optimizations", not os.environ.get("JAXNN_TEST_OPTIMIZED"))
+FAST_COMPILATION = not os.environ.get("JAXNN_TEST_OPTIMIZED")
+jax.config.update("jax_disable_most_optimizations", FAST_COMPILATION)
 
 # The same few examples every time: a test that fails does so for everybody. Compiling is slow, so there is no deadline.
 hypothesis.settings.register_profile(

@@ -62,6 +62,14 @@ def checked(data: Any, net: Layer, loss: Loss, shape: Shape | None = None, name:
     return jax.tree.map(jnp.asarray, Examples(x, target, weights))
 
 
+def checked_splits(data: Any, validation: Any, net: Layer, loss: Loss) -> tuple[Examples, Examples | None]:
+    """Training data and, where there is some, validation data whose examples have the same shape."""
+    examples = checked(data, net, loss)
+    if validation is None:
+        return examples, None
+    return examples, checked(validation, net, loss, examples.x.shape[1:], "validation")
+
+
 def features(x: Any, name: str = "x") -> jax.Array:
     """Features without targets, checked in the same way."""
     x = _array(name, x)

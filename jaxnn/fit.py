@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxnn.arrays import PyTree, require_positive
 from jaxnn.evaluation import Metric, accuracy
-from jaxnn.examples import checked
+from jaxnn.examples import checked_splits
 from jaxnn.layer import Layer
 from jaxnn.losses import Loss
 from jaxnn.optional import require
@@ -123,9 +123,7 @@ def fit(
         progress: whether to show a bar with loss and examples per second (needs the extra `cli`).
     Raises: ValueError if there is early stopping and no validation data; and what the loop raises.
     """
-    data = checked(data, net, loss)
-    if validation is not None:
-        validation = checked(validation, net, loss, data.x.shape[1:], "validation")
+    data, validation = checked_splits(data, validation, net, loss)
     if stopping is not None and validation is None:
         raise ValueError("early stopping watches the validation loss: pass validation=(x, target)")
     require_positive("epochs", epochs)

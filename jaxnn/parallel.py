@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxnn.arrays import PyTree
-from jaxnn.examples import checked
+from jaxnn.examples import checked_splits
 from jaxnn.layer import Layer
 from jaxnn.losses import Loss
 from jaxnn.run import History, Keys, Run, as_argument
@@ -75,9 +75,7 @@ def ensemble(
     >>> history.loss.shape
     (3, 4)
     """
-    data = checked(data, net, loss)
-    if validation is not None:
-        validation = checked(validation, net, loss, data.x.shape[1:], "validation")
+    data, validation = checked_splits(data, validation, net, loss)
     if (keys is None) == (run is None):
         raise ValueError("ensemble: give either keys=jax.random.split(key, M), or run= to go on with an ensemble")
     own_keys = None if keys is None else _members_keys(keys, share_order)
@@ -131,9 +129,7 @@ def data_parallel(
     Args: as the loop's; `devices` and `by` as `ensemble`'s (None: all devices).
     Raises: ValueError if the devices don't divide `batch_size`, for `sgd`, for a network with BatchNorm.
     """
-    data = checked(data, net, loss)
-    if validation is not None:
-        validation = checked(validation, net, loss, data.x.shape[1:], "validation")
+    data, validation = checked_splits(data, validation, net, loss)
     size = options.get("batch_size", options.get("chunk_size"))
     mesh = _mesh(devices, by, size, f"a batch of {size} examples")
     program = _data_parallel_program(loop, net, loss, mesh, by, tuple(sorted(options.items())))

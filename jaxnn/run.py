@@ -12,7 +12,7 @@ import numpy as np
 from jaxnn.arrays import PyTree, Shape, Static, is_floating, is_traced, params_dtype, require_positive, weighted_mean
 from jaxnn.axes import varying_like
 from jaxnn.evaluation import Metric, evaluate
-from jaxnn.examples import Examples, checked
+from jaxnn.examples import Examples, checked_splits
 from jaxnn.layer import Layer
 from jaxnn.losses import Loss
 from jaxnn.penalties import penalties
@@ -138,10 +138,8 @@ def run_epochs(
         raise ValueError(f'record should be "epoch" or "step", got {task.record!r}')
     _require_parts(task)
     task = replace(task, update=as_argument(task.update), penalty=_real(task.penalty))
-    data = checked(data, task.net, task.loss)
+    data, validation = checked_splits(data, validation, task.net, task.loss)
     shape = data.x.shape[1:]
-    if validation is not None:
-        validation = checked(validation, task.net, task.loss, shape, "validation")
     if run is None:
         if key is None:
             raise ValueError(

@@ -95,7 +95,7 @@ def mbgd(
         axis_name: the mesh axis to share each batch over; see `parallel.data_parallel`.
     Returns: (run, history); see `Run` and `History`.
     Raises: ValueError or TypeError for data that can't be trained on (see `examples.checked`), for a batch larger
-        than the set, and without key and run.
+        than the set, and unless exactly one of key and run is given.
     Source: PRINCIPLES B8.  NumPy twin: reference/descent.py.
 
     >>> import jaxnn

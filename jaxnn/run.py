@@ -140,11 +140,12 @@ def run_epochs(
     task = replace(task, update=as_argument(task.update), penalty=_real(task.penalty))
     data, validation = checked_splits(data, validation, task.net, task.loss)
     shape = data.x.shape[1:]
+    if (run is None) == (key is None):
+        raise ValueError(
+            "a run needs a key to start from, or a run to go on with, which has its own keys: pass either "
+            "key=jax.random.key(seed) or run="
+        )
     if run is None:
-        if key is None:
-            raise ValueError(
-                "a run needs a key to start from: pass key=jax.random.key(seed), or run= to go on with one"
-            )
         run = start(task.net, shape, key=key, update=task.update, dtype=data.x.dtype if is_floating(data.x) else None)
     else:
         _require_rule_of(run, task.rule)

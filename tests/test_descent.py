@@ -294,7 +294,9 @@ def test_bad_calls(loop):
         train(loop, net=Serial([Dense(4), Dense(3)]))
     run, _ = train(loop)
     with pytest.raises(ValueError, match=r"the last axis of x should have 2 features.*got x of shape"):
-        train(loop, data=(np.ones((N, 5)), LABELS), run=run)
+        train(loop, data=(np.ones((N, 5)), LABELS), run=run, key=None)
+    with pytest.raises(ValueError, match="pass either key=.* or run="):
+        train(loop, run=run)
     with pytest.raises(ValueError, match=r"labels should be 0 to 9.*10 outputs, got 0 to 10"):
         train(loop, net=Dense(10), data=(X, np.arange(N) + (np.arange(N) == N - 1)))
 

@@ -248,7 +248,7 @@ def test_under_a_users_jit():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"key": None}, r"a run needs a key to start from: pass key=jax.random.key\(seed\), or run="),
+        ({"key": None}, r"pass either key=jax.random.key\(seed\) or run="),
         ({"epochs": 0}, "epochs should be a positive int, got 0"),
         ({"epochs": 2.0}, "epochs should be a positive int, got 2.0"),
         ({"record": "batch"}, 'record should be "epoch" or "step", got \'batch\''),

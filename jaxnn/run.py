@@ -99,7 +99,7 @@ class Task:
 
     @property
     def rule(self) -> UpdateRule:
-        return self.update.value if isinstance(self.update, Static) else self.update
+        return _rule(self.update)
 
 
 Epoch = Callable[[Task, Run, Examples], tuple[Run, Step]]
@@ -116,9 +116,8 @@ def start(net: Layer, shape: Shape, *, key: jax.Array | Keys, update: UpdateRule
 @partial(jax.jit, static_argnames=("net", "shape", "dtype"))
 def _started(keys: Keys, update: Any, *, net: Layer, shape: Shape, dtype: Any) -> Run:
     params, state = net.init(keys.init, shape, dtype)
-    rule = update.value if isinstance(update, Static) else update
     zero = jnp.zeros((), jnp.int32)
-    return Run(params, state, rule.init(params), keys, zero, zero)
+    return Run(params, state, _first_state(update, params), keys, zero, zero)
 
 
 def run_epochs(
@@ -148,7 +147,7 @@ def run_epochs(
     if run is None:
         run = start(task.net, shape, key=key, update=task.update, dtype=data.x.dtype if is_floating(data.x) else None)
     else:
-        _require_rule_of(run, task.rule)
+        _require_rule_of(run, task.update)
     capacity = _capacity(epochs) if task.record == "epoch" else epochs
     run, history = _trained(
         run, task, data, validation, epochs, one_epoch=one_epoch, n_steps=n_steps, capacity=capacity
@@ -218,14 +217,23 @@ def _blank(task: Task, run: Run, validation: Any, n_steps: int, capacity: int) -
     )
 
 
-def _require_rule_of(run: Run, rule: UpdateRule) -> None:
+def _require_rule_of(run: Run, update: Any) -> None:
     """A run goes on with the rule that it was made for: another one carries another state."""
-    expected = jax.tree.structure(jax.eval_shape(rule.init, run.params))
+    expected = jax.tree.structure(jax.eval_shape(_first_state, update, run.params))
     if jax.tree.structure(run.update_state) != expected:
         raise ValueError(
             "this run was made with another kind of update rule or schedule: go on with that one, or begin the new "
             "rule's state with run._replace(update_state=update.init(run.params))"
         )
+
+
+def _first_state(update: Any, params: PyTree) -> PyTree:
+    """A rule's state before its first step. A function of the module, so that JAX remembers its trace."""
+    return _rule(update).init(params)
+
+
+def _rule(update: Any) -> UpdateRule:
+    return update.value if isinstance(update, Static) else update
 
 
 def _require_parts(task: Task) -> None:

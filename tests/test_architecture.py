@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 
 LEVELS = [
-    {"arrays"},
+    {"arrays", "optional"},
     {"layer"},
     {"activations", "losses", "initializers", "penalties", "axes"},
     {"layers"},
@@ -37,7 +37,6 @@ BESIDE = {
     "commands",
     "data",
     "observe",
-    "optional",
     "perceptron",
     "recipes",
     "reference",
@@ -46,8 +45,6 @@ BESIDE = {
 }
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
-# `optional` imports nothing of jaxnn, and a host loop may ask it for rich.
-ALLOWED = {("fit", "optional")}
 LONGEST = 400
 # Tested under another name: a test module can't begin with underscores, and a rule is tested beside its twin.
 TESTED_ELSEWHERE = {"__main__.py": "test_main.py", "reference/perceptron.py": "test_perceptron.py"}
@@ -111,7 +108,7 @@ def test_imports_come_from_lower_levels(path):
     here = part_of(name_of(path))
     for name in own_imports(path):
         there = part_of(name)
-        if here == there or (here, there) in ALLOWED:
+        if here == there:
             continue
         if here in BESIDE:
             assert there in LEVEL or there in BESIDE or (there == "" and here in ("runs", "cli")), (here, name)

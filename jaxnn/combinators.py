@@ -6,6 +6,7 @@ watching. The paths are those of the params' tree: `[i]` in Serial, `.inner` in 
 
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -243,6 +244,20 @@ class Remat:
 
     def backward(self, params: Inner, cache: RematCache, dy: jax.Array) -> Backward:
         return _alone(self, params, cache, dy)
+
+
+def mapped(net: Any, function: Callable[[Layer], Layer]) -> Layer:
+    """A copy of a network with function(layer) in every layer's place: children first, then what combines them.
+
+    >>> from jaxnn.activations import ReLU, Tanh
+    >>> mapped(Serial(ReLU(), Residual(ReLU())), lambda layer: Tanh() if layer == ReLU() else layer)
+    Serial(Tanh(), Residual(Tanh()))
+    """
+    if isinstance(net, Serial):
+        net = Serial(*(mapped(layer, function) for layer in net.layers))
+    elif hasattr(net, "inner"):
+        net = dataclasses.replace(net, inner=mapped(net.inner, function))
+    return function(net)
 
 
 def replaced(net: Any, path: Path, layer: Layer) -> Layer:

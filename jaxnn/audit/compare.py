@@ -1,17 +1,11 @@
 """Manual and automatic gradients side by side.
 
-Each gradient is computed four times: by `backprop` and by `autodiff`, in the params' own precision and in float64. The
-automatic one in float64 is called the truth. The error of a tensor a against b is
-
-    error(a, b) = max |a - b| / max(max |b|, s)
-
-where s is the size of the terms that were summed into b, the size that rounding acts on: for a bias before batch
-normalisation b is 0 and says nothing. s is the root mean square of the layer's own backward over random signs of its
-error term, sqrt(sum_i (J_ij v_i)^2) for the j that has the largest: what the sum would be if nothing cancelled.
+Three gradients, `backprop`, `autodiff` of our own forward and `autodiff` of the idiomatic one, are computed in the
+params' own precision, the first two also in float64, where the automatic one is called the truth: every parameter's,
+the input's, and the error term of every layer. How far apart they may be is in `measure.py`.
 """
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,64 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, is_floating, params_dtype
+from jaxnn.arrays import PyTree, Static, is_floating, params_dtype
+from jaxnn.audit.comparison import Comparison, Row, Tensors, row
+from jaxnn.audit.costs import Cost, cost
+from jaxnn.audit.idiomatic import idiomatic, idiomatic_loss
+from jaxnn.audit.local import N_PROBES, signed
+from jaxnn.audit.rules import WrongRule, wrong_rules
+from jaxnn.audit.taps import tapped, tapped_params, untapped
 from jaxnn.layer import Composite, Layer, Node
 from jaxnn.losses import Loss
 from jaxnn.objective import Gradient, autodiff, backprop
 
-N_PROBES = 16
-FLOAT64_TOLERANCE = 1e-12
-ROUNDING_FACTOR = 8.0
-
-
-class Row(NamedTuple):
-    """One tensor of the comparison: a gradient by its path, or "x" for the input's.
-
-    float64_error: manual against automatic, both in float64. manual_error, automatic_error: each in the working
-    precision against the truth. closer: which of the two is nearer to it, or "equal". worst: the index where the
-    manual one is farthest from the truth, and the three values there.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    float64_error: float
-    manual_error: float
-    automatic_error: float
-    closer: str
-    worst: tuple[int, ...]
-    manual: float
-    automatic: float
-    truth: float
-    ok: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found. `print` it for the table; `ok` says whether all rows are."""
-
-    rows: tuple[Row, ...]
-    dtype: str
-
-    @property
-    def ok(self) -> bool:
-        return all(row.ok for row in self.rows)
-
-    @property
-    def worst(self) -> Row:
-        """The row with the largest error in float64; NaN is the largest of all."""
-        return max(self.rows, key=lambda row: math.inf if math.isnan(row.float64_error) else row.float64_error)
-
-    def __str__(self) -> str:
-        head = ["tensor", "shape", "float64", f"{self.dtype}: manual", "automatic", "closer", "worst element", ""]
-        lines = [head] + [_words(row) for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = [
-            "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        ]
-        verdict = (
-            "all gradients agree" if self.ok else "WRONG: " + ", ".join(row.path for row in self.rows if not row.ok)
-        )
-        return "\n".join([text[0], "-" * len(text[0]), *text[1:], verdict])
+INPUT = "x"
 
 
 def compare(
@@ -92,13 +40,20 @@ def compare(
     weights: Any = None,
     penalty: PyTree = None,
     train: bool = True,
+    costs: bool = True,
+    every_rule: bool = False,
 ) -> Comparison:
-    """Hold the hand-written gradient of every parameter and of the input against the automatic one.
+    """Hold the hand-written gradient of every parameter, the input and every layer's output against the automatic one.
 
-    A row is ok if the two agree in float64 to 1e-12, and if in the working precision, unit roundoff u, the manual error
-    is at most twice the automatic one plus 8 sqrt(B) u: sums of B terms err by sqrt(B) u (Higham and Mary 2019,
-    theorem 2.4), and neither order of summation is the better one.
+    A tensor is *exact* if its bits are those of `autodiff`, *close* if rounding explains the rest, else *wrong*: in
+    float64 its error is above the rounding bound, or its scale <g, truth> / <truth, truth> farther from 1 than rounding
+    takes it; or in the working precision one of the two is more than twice the automatic gradient's own plus the bound.
+    If one is wrong, each layer's rule is then given the right error term, and `.wrong` names every rule that is wrong,
+    the tensor, and the likely pattern.
 
+    Args:
+        costs: whether to measure both gradients: compile time, run time, FLOPs, temporary memory.
+        every_rule: whether to judge each layer's own rule even where the whole is right.
     Shapes: x (B, ...), target as the loss takes it, weights (B,).
     Returns: a `Comparison`; `print(it)` for the table.
     Raises: what `backprop` raises.
@@ -111,103 +66,156 @@ def compare(
     True
     """
     arrays = tuple(map(_on_host, (params, state, x, target, weights, penalty)))
-    evaluated = partial(_evaluated, net, loss, key=key, train=train)
+    program = partial(_program, key=key, train=train)
     dtype = params_dtype(params)
+    by_hand, by_machine = partial(backprop, net, loss), _with_taps(net, loss)
     with jax.default_matmul_precision("highest"):
         with jax.enable_x64(dtype == np.float64):
-            manual, automatic = evaluated(backprop, arrays), evaluated(autodiff, arrays)
+            manual = _on_host(program(partial(by_hand, observe=_error_term))(*arrays))
+            automatic = _on_host(program(by_machine)(*arrays))
+            other = _on_host(program(_with_taps(idiomatic(net), idiomatic_loss(loss)))(*arrays))
+            measured = _costs(program, net, loss, arrays) if costs else ()
         with jax.enable_x64(True):
             doubled = jax.tree.map(_doubled, arrays)
-            manual64, truth = evaluated(backprop, doubled, observe=_term_sizes), evaluated(autodiff, doubled)
-    sizes = _by_tensor(manual64.notes)
-    n_rows = len(np.asarray(x))
-    slack = ROUNDING_FACTOR * math.sqrt(n_rows) * float(jnp.finfo(dtype).eps) / 2
-    tensors = [_tensors(gradient) for gradient in (manual, automatic, manual64, truth)]
-    rows = (_row(path, sizes.get(path, 0.0), slack, *(each[path] for each in tensors)) for path in tensors[0])
-    return Comparison(tuple(rows), str(dtype))
+            manual64 = _on_host(program(partial(by_hand, observe=_term_sizes))(*doubled))
+            truth = _on_host(program(by_machine)(*doubled))
+        rows = _rows(manual, automatic, other, manual64, truth, dtype)
+        wrong: tuple[WrongRule, ...] = ()
+        if every_rule or any(row.verdict == "wrong" for row in rows):
+            wrong = wrong_rules(net, loss, arrays, key=key, train=train, dtype=dtype)
+    return Comparison(tuple(rows), wrong, measured, str(dtype))
 
 
-def _evaluated(
-    net: Layer, loss: Loss, gradient: Any, arrays: tuple, *, key: Any, train: bool, **options: Any
-) -> Gradient:
-    """A gradient as a program of its own, on the host afterwards."""
+Program = Callable[..., Gradient]
+
+
+def _program(gradient: Callable[..., Any], *, key: Any, train: bool) -> Program:
+    """A gradient as a compiled function of arrays alone."""
 
     @jax.jit
     def program(params: PyTree, state: PyTree, x: Any, target: Any, weights: Any, penalty: PyTree) -> Gradient:
-        function = gradient(net, loss, penalty=penalty, **options)
-        return function(params, state, x, target, key=key, weights=weights, train=train)._replace(outputs=None)
+        result = gradient(penalty=penalty)(params, state, x, target, key=key, weights=weights, train=train)
+        return result._replace(outputs=None, state=None)
 
-    return _on_host(program(*arrays)._replace(state=None))
+    return program
+
+
+def _with_taps(net: Layer, loss: Loss) -> Callable[..., Any]:
+    """`autodiff` of a network, error terms and all: they are among its grads, as the taps'."""
+
+    def gradient(penalty: PyTree) -> Callable[..., Gradient]:
+        def evaluated(params: PyTree, state: PyTree, x: Any, target: Any, **options: Any) -> Gradient:
+            whole = tapped(net, x.shape[0])
+            taps = tapped_params(whole, x.shape[1:], params)
+            return autodiff(whole, loss, penalty=penalty)(taps, state, x, target, **options)
+
+        return evaluated
+
+    return gradient
+
+
+def _costs(program: Callable[..., Program], net: Layer, loss: Loss, arrays: tuple) -> tuple[Cost, ...]:
+    gradients = {
+        "manual": partial(backprop, net, loss),
+        "automatic": partial(autodiff, net, loss),
+        "idiomatic": partial(autodiff, idiomatic(net), idiomatic_loss(loss)),
+    }
+    return tuple(cost(name, program(gradient), arrays) for name, gradient in gradients.items())
+
+
+def _error_term(node: Node) -> PyTree:
+    """An observer: the error term of each layer; combinators' are those of their layers."""
+    return None if isinstance(node.layer, Composite) or node.dy is None else node.dy
 
 
 def _term_sizes(node: Node) -> PyTree:
-    """An observer: for each tensor of a layer's backward, the size of the terms that were summed into it."""
-    if isinstance(node.layer, Composite) or node.dy is None:
+    """An observer: the error term, and for each tensor of a layer's backward the size of the terms summed into it."""
+    if _error_term(node) is None:
         return None
 
     def add_probe(sums: PyTree, key: jax.Array) -> tuple[PyTree, None]:
-        signs = jax.random.rademacher(key, node.dy.shape, node.dy.dtype)
-        probed = node.layer.backward(node.params, node.cache, signs * node.dy)
+        probed = node.layer.backward(node.params, node.cache, signed(node.dy, key))
         return jax.tree.map(lambda total, g: total + jnp.square(g), sums, tuple(probed)), None
 
     zeros = jax.tree.map(jnp.zeros_like, (node.dparams, node.dx))
     sums, _ = jax.lax.scan(add_probe, zeros, jax.random.split(jax.random.key(0), N_PROBES))
-    return jax.tree.map(lambda total: jnp.sqrt(jnp.max(total, initial=0) / N_PROBES), sums)
+    sizes = jax.tree.map(lambda total: jnp.sqrt(jnp.max(total, initial=0) / N_PROBES), sums)
+    return node.dy, sizes, Static(sum(leaf.size for leaf in jax.tree.leaves(node.dy)))
 
 
-def _by_tensor(notes: Any) -> dict[str, float]:
-    """The sizes by the tensors' paths; "x" is the first layer's input. Inside Repeat, the largest of all depths."""
-    sizes: dict[str, float] = {}
-    for path, (dparams, dx) in notes.items():
+class Found(NamedTuple):
+    """The tensors of one gradient, by path."""
+
+    gradients: Mapping[str, Any]
+    error_terms: Mapping[str, Any]
+
+    @staticmethod
+    def by_hand(result: Gradient, error_terms: Mapping[str, Any]) -> "Found":
+        return Found(_by_path(result.grads) | _input(result), error_terms)
+
+    @staticmethod
+    def by_machine(result: Gradient) -> "Found":
+        grads, error_terms = untapped(result.grads)
+        return Found(grads | _input(result), error_terms)
+
+
+class Terms(NamedTuple):
+    """What was summed into a tensor: how large the terms are, and how many roundings they went through."""
+
+    size: float = 0.0
+    n: int = 1
+
+
+def _rows(
+    manual: Gradient, automatic: Gradient, other: Gradient, manual64: Gradient, truth: Gradient, dtype: Any
+) -> list[Row]:
+    """A row for every tensor: params in forward order, then the input, then error terms."""
+    by_hand = Found.by_hand(manual, manual.notes)
+    by_hand64 = Found.by_hand(manual64, {path: note[0] for path, note in manual64.notes.items()})
+    by_machine, from_idiomatic, right = map(Found.by_machine, (automatic, other, truth))
+    of_gradients, of_error_terms = _terms(manual64.notes)
+
+    def row_of(kind: str, path: str, found: list[Mapping[str, Any]], terms: Terms) -> Row:
+        return row(kind, path, Tensors(*(each.get(path) for each in found)), terms.size, terms.n, dtype)
+
+    every = (by_hand, by_machine, from_idiomatic, by_hand64, right)
+    gradients, error_terms = [each.gradients for each in every], [each.error_terms for each in every]
+    return [
+        *(row_of("gradient", path, gradients, of_gradients.get(path, Terms())) for path in right.gradients),
+        *(row_of("error term", path, error_terms, of_error_terms.get(path, Terms()))
+          for path in right.error_terms if path in by_hand.error_terms),
+    ]  # fmt: skip
+
+
+def _terms(notes: Mapping[str, Any]) -> tuple[dict[str, Terms], dict[str, Terms]]:
+    """The terms of gradients and of error terms, from what `_term_sizes` noted of each layer.
+
+    A tensor's roundings are those of its own layer's sums and of all behind it. A layer's error term is the dx of the
+    next layer; the input's gradient that of the first.
+    """
+    gradients: dict[str, Terms] = {}
+    error_terms: dict[str, Terms] = {}
+    n_behind, paths = 0, list(notes)
+    for i in reversed(range(len(paths))):
+        _, (dparams, dx), n_terms = notes[paths[i]]
+        n_behind += n_terms.value
         for below, size in jax.tree_util.tree_leaves_with_path(dparams):
-            sizes[path + keystr(below)] = float(np.max(size))
-        if dx is not None:
-            sizes.setdefault("x", float(np.max(dx)))
-    return sizes
+            gradients[paths[i] + keystr(below)] = Terms(float(np.max(size)), n_behind)
+        for size in jax.tree.leaves(dx)[:1]:
+            terms = Terms(float(np.max(size)), n_behind)
+            if i:
+                error_terms[paths[i - 1]] = terms
+            else:
+                gradients[INPUT] = terms
+    return gradients, error_terms
 
 
-def _tensors(gradient: Gradient) -> dict[str, Any]:
-    tensors = {keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(gradient.grads)}
-    return tensors if gradient.dx is None else {**tensors, "x": gradient.dx}
+def _input(result: Gradient) -> dict[str, Any]:
+    return {} if result.dx is None else {INPUT: result.dx}
 
 
-def _row(path: str, size: float, slack: float, manual: Any, automatic: Any, manual64: Any, truth: Any) -> Row:
-    error = partial(_error, truth=truth, size=size)
-    float64_error, manual_error, automatic_error = error(manual64), error(manual), error(automatic)
-    difference = np.abs(manual.astype(np.float64) - truth)
-    worst = np.unravel_index(int(np.argmax(difference)), truth.shape) if truth.size else ()
-    ok = float64_error <= FLOAT64_TOLERANCE and manual_error <= 2 * automatic_error + slack
-    closer = "equal"
-    if manual_error != automatic_error:
-        closer = "manual" if manual_error < automatic_error else "automatic"
-    at_worst = [float(tensor[worst]) if truth.size else math.nan for tensor in (manual, automatic, truth)]
-    return Row(
-        path=path,
-        shape=truth.shape,
-        float64_error=float64_error,
-        manual_error=manual_error,
-        automatic_error=automatic_error,
-        closer=closer,
-        worst=tuple(map(int, worst)),
-        manual=at_worst[0],
-        automatic=at_worst[1],
-        truth=at_worst[2],
-        ok=ok,
-    )
-
-
-def _error(tensor: np.ndarray, truth: np.ndarray, size: float) -> float:
-    """max |tensor - truth| / max(max |truth|, size); 0 / 0 is 0, and a NaN anywhere is a NaN."""
-    if not truth.size:
-        return 0.0
-    difference = float(np.max(np.abs(tensor.astype(np.float64) - truth)))
-    return difference if difference == 0 else difference / max(float(np.max(np.abs(truth))), size, 5e-324)
-
-
-def _words(row: Row) -> list[str]:
-    values = f"{list(row.worst)}: {row.manual:.6g} | {row.automatic:.6g} | {row.truth:.6g}"
-    numbers = [f"{error:.1e}" for error in (row.float64_error, row.manual_error, row.automatic_error)]
-    return [row.path, str(row.shape), *numbers, row.closer, values, "" if row.ok else "WRONG"]
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    return {keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _on_host(tree: PyTree) -> PyTree:

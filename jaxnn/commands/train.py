@@ -67,7 +67,8 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
     if not isinstance(loss, HalfSquaredError) and recipe.network.output_activation != "none":
         print(f"Note: {recipe.objective.loss} starts from logits; --output-activation none gives them\n")
     x, y = first_batch(recipe, found)
-    comparison = audit.compare(net, loss, run.params, run.state, x, y, key=run.keys.noise, penalty=penalty)
+    options = {"key": run.keys.noise, "penalty": penalty, "costs": False}
+    comparison = audit.compare(net, loss, run.params, run.state, x, y, **options)
     print(f"Manual and automatic gradients on {len(x)} training examples")
     print(comparison, end="\n\n", flush=True)
 

@@ -18,14 +18,15 @@ def compared(net, shape=(6,), n=32, integer=False, n_classes=3, dtype=None, **op
     x = x if integer else x.astype(dtype or np.float32)
     params, state = net.init(jax.random.key(0), shape, dtype)
     labels = rng.integers(0, n_classes, n).astype(np.int32)
-    return jaxnn.compare(net, LOSS, params, state, x, labels, **options)
+    return jaxnn.compare(net, LOSS, params, state, x, labels, **{"costs": False} | options)
 
 
 def test_every_tensor_and_the_input_have_a_row():
     net = jaxnn.Serial(jaxnn.Dense(4), jaxnn.BatchNorm(), jaxnn.ReLU(), jaxnn.Dropout(0.2), jaxnn.Dense(3))
     comparison = compared(net, key=jax.random.key(1), penalty=jaxnn.l2(0.1))
     paths = ["[0].weight", "[0].bias", "[1].scale", "[1].bias", "[4].weight", "[4].bias", "x"]
-    assert [row.path for row in comparison.rows] == paths
+    assert [row.path for row in comparison.rows if row.kind == "gradient"] == paths
+    assert [row.path for row in comparison.rows if row.kind == "error term"] == [f"[{i}]" for i in range(5)]
     assert comparison.ok
     assert comparison.dtype == "float32"
     assert comparison.worst.float64_error <= 1e-12
@@ -47,7 +48,9 @@ def test_a_gradient_that_is_zero_has_an_error_relative_to_its_terms():
 def test_integer_input_has_no_row():
     net = jaxnn.Serial(jaxnn.Rescale(1 / 16), jaxnn.Flatten(), jaxnn.Dense(3))
     comparison = compared(net, shape=(2, 3), integer=True)
-    assert [row.path for row in comparison.rows] == ["[2].weight", "[2].bias"]
+    assert [row.name for row in comparison.rows] == [
+        "[2].weight", "[2].bias", "error term of [0]", "error term of [1]", "error term of [2]"
+    ]  # fmt: skip
     assert comparison.ok
 
 
@@ -80,28 +83,34 @@ class Planted(jaxnn.Dense):
 
 
 @pytest.mark.parametrize(
-    ("planted", "wrong"),
+    ("planted", "wrong", "tensor", "pattern"),
     [
-        (Planted(6, weight_factor=1.001), ["[1].weight"]),
-        (Planted(6, bias_factor=0.999), ["[1].bias"]),
-        (Planted(6, dx_factor=1.001), ["[0].weight", "[0].bias", "x"]),
-        (Planted(6, weight_factor=-1.0), ["[1].weight"]),
-        (Planted(6, bias_factor=jnp.nan), ["[1].bias"]),
+        (Planted(6, weight_factor=1.001), ["[1].weight"], "weight", "times 1.001"),
+        (Planted(6, bias_factor=0.999), ["[1].bias"], "bias", "times 0.999"),
+        (Planted(6, dx_factor=1.001), ["[0].weight", "[0].bias", "x"], "dx", "times 1.001"),
+        (Planted(6, weight_factor=-1.0), ["[1].weight"], "weight", "sign"),
+        (Planted(6, weight_factor=0.0), ["[1].weight"], "weight", "zero"),
+        (Planted(6, bias_factor=1 / 32), ["[1].bias"], "bias", "1/B"),
+        (Planted(6, bias_factor=jnp.nan), ["[1].bias"], "bias", "6 of 6 entries are NaN"),
     ],
     ids=str,
 )
-def test_a_planted_error_is_found_and_named(planted, wrong):
+def test_a_planted_error_is_found_and_named(planted, wrong, tensor, pattern):
     comparison = compared(jaxnn.Serial(jaxnn.Dense(5), planted, jaxnn.Dense(3)))
     assert not comparison.ok
-    assert [row.path for row in comparison.rows if not row.ok] == wrong
-    assert "WRONG: " + ", ".join(wrong) in str(comparison)
-    assert comparison.worst.path in wrong
+    assert [row.path for row in comparison.rows if row.kind == "gradient" and not row.ok] == wrong
+    (rule,) = comparison.wrong
+    assert (rule.path, rule.tensor) == ("[1]", tensor)
+    assert pattern in rule.pattern
+    assert f"WRONG RULE [1] {planted!r:.50}"[:40] in str(comparison)
+    assert comparison.worst.path in [row.path for row in comparison.rows if not row.ok]
 
 
 def test_the_table_is_text_that_lines_up():
     text = str(compared(jaxnn.Serial(jaxnn.Dense(4), jaxnn.Tanh(), jaxnn.Dense(3))))
-    head, rule, *rows, verdict = text.splitlines()
+    head, rule, *rows = text.splitlines()
     assert head.startswith("tensor")
     assert set(rule) == {"-"}
-    assert verdict == "all gradients agree"
-    assert len({row.index("equal") if "equal" in row else head.index("closer") for row in rows}) == 1
+    assert rows[-1] == "all gradients agree"
+    verdicts = [row[head.index("verdict") :].split()[0] for row in rows[:8]]
+    assert set(verdicts) <= {"exact", "close"}

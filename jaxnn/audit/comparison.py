@@ -1,0 +1,184 @@
+"""What `compare` found, as data: rows, wrong rules, costs. How it looks is in `show.py`."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnn.audit import show
+from jaxnn.audit.costs import Cost
+from jaxnn.audit.measure import cosine, error, rounding_bound, scale_bound, scale_factor, ulp_distance
+from jaxnn.audit.rules import WrongRule
+
+
+class Tensors(NamedTuple):
+    """One tensor five times: by hand, by machine, by machine from the idiomatic forward; the first two in float64."""
+
+    manual: Any
+    automatic: Any
+    idiomatic: Any
+    manual64: Any
+    truth: Any
+
+
+class Row(NamedTuple):
+    """One tensor of the comparison.
+
+    kind: "gradient", of a parameter by its path or of the input x; or "error term" of the layer at the path.
+    verdict: "exact", "close" or "wrong"; reason: why it is wrong.
+    float64_error: manual against the truth, both in float64.
+    manual_error, automatic_error, idiomatic_error: each in the working precision against the truth.
+    closer: whether the manual or the automatic one is nearer to the truth, or "equal".
+    max_ulp, median_ulp: how many numbers of the working precision lie between manual and automatic.
+    scale, cosine: <manual, truth> / <truth, truth> and the cosine between the two, in float64.
+    worst: the index where the manual one is farthest from the truth; manual, automatic, truth: the values there.
+    """
+
+    kind: str
+    path: str
+    shape: tuple[int, ...]
+    verdict: str
+    reason: str
+    float64_error: float
+    manual_error: float
+    automatic_error: float
+    idiomatic_error: float
+    closer: str
+    max_ulp: float
+    median_ulp: float
+    scale: float
+    cosine: float
+    worst: tuple[int, ...]
+    manual: float
+    automatic: float
+    truth: float
+
+    @property
+    def name(self) -> str:
+        return self.path if self.kind == "gradient" else f"error term of {self.path or 'the network'}"
+
+    @property
+    def ok(self) -> bool:
+        return self.verdict != "wrong"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found. `print` it, or `rich.print` it, for the table; `ok` says whether all is right."""
+
+    rows: tuple[Row, ...]
+    wrong: tuple[WrongRule, ...]
+    costs: tuple[Cost, ...]
+    dtype: str
+
+    @property
+    def ok(self) -> bool:
+        return all(row.ok for row in self.rows) and not self.wrong
+
+    @property
+    def worst(self) -> Row:
+        """The row with the largest error in float64; NaN is the largest of all."""
+        return max(self.rows, key=lambda row: math.inf if math.isnan(row.float64_error) else row.float64_error)
+
+    def __str__(self) -> str:
+        return show.as_text(self)
+
+    def __rich__(self) -> Any:
+        return show.as_rich(self)
+
+    def markdown(self) -> str:
+        """The tables in Markdown."""
+        return show.as_markdown(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write all that was found: .json, .md, or .png for the heat map (tensor x quantity), by the path's ending.
+
+        Raises: ValueError for another ending.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
+        elif path.suffix == ".md":
+            path.write_text(self.markdown())
+        elif path.suffix == ".png":
+            show.heat_map(self, path)
+        else:
+            raise ValueError(f"a comparison is saved as .json, .md or .png, got {path.name!r}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it; NaN and infinities are strings there."""
+        found = {
+            "ok": self.ok,
+            "dtype": self.dtype,
+            "rows": [row._asdict() for row in self.rows],
+            "wrong": [rule._asdict() for rule in self.wrong],
+            "costs": [each._asdict() for each in self.costs],
+        }
+        return _plain(found)
+
+
+def row(kind: str, path: str, tensors: Tensors, size: float, n_terms: int, dtype: Any) -> Row:
+    """Judge one tensor, whose entries are sums of n terms of some size."""
+    manual, automatic, idiomatic, manual64, truth = tensors
+    if manual is None or manual64 is None or manual.shape != truth.shape:
+        shape = None if manual is None else manual.shape
+        return _misshapen(kind, path, truth, f"the manual gradient is of shape {shape}")
+    errors = [error(each, truth, size) for each in (manual64, manual, automatic, idiomatic)]
+    float64_error, manual_error, automatic_error, idiomatic_error = errors
+    scale, scale_manual, scale_automatic = (scale_factor(each, truth) for each in (manual64, manual, automatic))
+    reason = ""
+    bound64, scale64 = rounding_bound(n_terms, truth.size, np.float64), scale_bound(truth, size, n_terms, np.float64)
+    bound, of_scale = rounding_bound(n_terms, truth.size, dtype), scale_bound(truth, size, n_terms, dtype)
+    if not float64_error <= bound64.value:
+        reason = f"float64 error above {bound64.value:.1e} = {bound64.origin}"
+    elif abs(scale - 1) > scale64.value:
+        reason = f"float64 scale off by more than {scale64.value:.1e} = {scale64.origin}"
+    elif not manual_error <= 2 * automatic_error + bound.value:
+        reason = f"{np.dtype(dtype)} error above twice the automatic one plus {bound.value:.1e} = {bound.origin}"
+    elif abs(scale_manual - 1) > 2 * abs(scale_automatic - 1) + of_scale.value:
+        reason = f"{np.dtype(dtype)} scale off by more than {of_scale.value:.1e} = {of_scale.origin}"
+    distance = ulp_distance(manual, automatic)
+    max_ulp, median_ulp = (float(np.max(distance)), float(np.median(distance))) if distance.size else (0.0, 0.0)
+    closer = "equal"
+    if manual_error != automatic_error:
+        closer = "manual" if manual_error < automatic_error else "automatic"
+    difference = np.abs(np.asarray(manual, np.float64) - truth)
+    worst = np.unravel_index(int(np.argmax(difference)), truth.shape) if truth.size else ()
+    at_worst = [float(each[worst]) if truth.size else math.nan for each in (manual, automatic, truth)]
+    return Row(
+        kind=kind,
+        path=path,
+        shape=truth.shape,
+        verdict="wrong" if reason else "exact" if max_ulp == 0 else "close",
+        reason=reason,
+        float64_error=float64_error,
+        manual_error=manual_error,
+        automatic_error=automatic_error,
+        idiomatic_error=idiomatic_error,
+        closer=closer,
+        max_ulp=max_ulp,
+        median_ulp=median_ulp,
+        scale=scale,
+        cosine=cosine(manual64, truth),
+        worst=tuple(map(int, worst)),
+        manual=at_worst[0],
+        automatic=at_worst[1],
+        truth=at_worst[2],
+    )
+
+
+def _misshapen(kind: str, path: str, truth: np.ndarray, reason: str) -> Row:
+    nan = math.nan
+    numbers = (nan, nan, nan, nan, "automatic", nan, nan, nan, nan, (), nan, nan, nan)
+    return Row(kind, path, truth.shape, "wrong", reason, *numbers)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,159 @@
+"""The same forwards as one would write them with `jax.nn` and `jax.lax`: the other automatic baseline.
+
+`jax.grad` of our own forward and of an idiomatic one aren't the same program: `jax.nn.relu` and others carry rules of
+their own. One table, layer to function, used by `compare` and by the benchmarks. The functions have a forward's
+arguments and give (y, state). They differ from ours in subgradients at kinks alone, which their lines name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from jaxnn.arrays import PyTree, default_float, is_floating
+from jaxnn.combinators import mapped
+from jaxnn.layer import Backward, Forward, Init, Layer
+from jaxnn.layers import BatchNorm, Dense, Dropout, Rescale, Reshape
+from jaxnn.layers.normalization import BatchNormState
+from jaxnn.losses import HalfSquaredError, Loss, LossForward, SigmoidCrossEntropy, SoftmaxCrossEntropy
+
+Function = Callable[..., tuple[jax.Array, PyTree]]
+
+
+def dense(layer: Dense, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool) -> tuple[jax.Array, PyTree]:
+    y = jnp.einsum("...i,io->...o", x, params.weight, precision=layer.precision)
+    return y if params.bias is None else y + params.bias.reshape([1] * (y.ndim - 1) + [-1]), state
+
+
+def batch_norm(
+    layer: BatchNorm, params: Any, state: Any, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    rows = tuple(range(x.ndim - 1))
+    row = lambda feature: feature.reshape([1] * len(rows) + [-1])  # noqa: E731
+    if train:
+        mean, variance, n_rows = jnp.mean(x, rows), jnp.var(x, rows), x.size // x.shape[-1]
+        new = BatchNormState(mean, variance * (n_rows / (n_rows - 1)))
+        state = jax.tree.map(lambda old, now: layer.momentum * old + (1 - layer.momentum) * now, state, new)
+    else:
+        mean, variance = state
+    y = jax.nn.standardize(x, axis=rows, mean=row(mean), variance=row(variance), epsilon=layer.epsilon)
+    return row(params.scale) * y + row(params.bias), state
+
+
+def dropout(
+    layer: Dropout, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    if not train or layer.rate == 0:
+        return x, state
+    keep = jax.random.bernoulli(key, jnp.float32(1 - layer.rate), x.shape)
+    return jax.lax.select(keep, x / (1 - layer.rate), jnp.zeros_like(x)), state
+
+
+def rescale(
+    layer: Rescale, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    return layer.scale * (x if is_floating(x) else x.astype(default_float())) + layer.shift, state
+
+
+def elementwise(function: Callable[..., jax.Array]) -> Function:
+    return lambda layer, params, state, x, key, train: (function(layer, x), state)
+
+
+LAYERS: dict[type, Function] = {
+    Dense: dense,
+    BatchNorm: batch_norm,
+    Dropout: dropout,
+    Rescale: rescale,
+    Reshape: elementwise(lambda layer, x: x.reshape(x.shape[0], *layer.output_shape(x.shape[1:]))),
+    Identity: elementwise(lambda layer, x: x),
+    Sigmoid: elementwise(lambda layer, x: jax.nn.sigmoid(x)),
+    Tanh: elementwise(lambda layer, x: jax.nn.tanh(x)),
+    ReLU: elementwise(lambda layer, x: jax.nn.relu(x)),
+    LeakyReLU: elementwise(lambda layer, x: jax.nn.leaky_relu(x, layer.slope)),  # 1 at 0, ours has the slope
+    Softmax: elementwise(lambda layer, x: jax.nn.softmax(x)),
+}
+
+
+def half_squared_error(loss: HalfSquaredError, y: jax.Array, target: jax.Array) -> jax.Array:
+    return 0.5 * jnp.sum(jnp.square(y - target.astype(y.dtype)), axis=tuple(range(1, y.ndim)))
+
+
+def softmax_cross_entropy(loss: SoftmaxCrossEntropy, y: jax.Array, target: jax.Array) -> jax.Array:
+    t = jax.nn.one_hot(target, y.shape[-1], dtype=y.dtype) if target.ndim < y.ndim else target.astype(y.dtype)
+    smooth = loss.label_smoothing
+    t = (1 - smooth) * t + smooth * jnp.mean(t, axis=-1, keepdims=True)
+    return -jnp.sum(t * jax.nn.log_softmax(y), axis=-1)
+
+
+def sigmoid_cross_entropy(loss: SigmoidCrossEntropy, y: jax.Array, target: jax.Array) -> jax.Array:
+    t = jax.nn.one_hot(target, y.shape[-1], dtype=y.dtype) if target.ndim < y.ndim else target.astype(y.dtype)
+    t = (1 - loss.label_smoothing) * t + loss.label_smoothing / 2
+    return -jnp.sum(t * jax.nn.log_sigmoid(y) + (1 - t) * jax.nn.log_sigmoid(-y), axis=tuple(range(1, y.ndim)))
+
+
+LOSSES: dict[type, Callable[..., jax.Array]] = {
+    HalfSquaredError: half_squared_error,
+    SoftmaxCrossEntropy: softmax_cross_entropy,
+    SigmoidCrossEntropy: sigmoid_cross_entropy,
+}
+
+
+@dataclass(frozen=True)
+class Idiomatic:
+    """A layer or loss whose forward is the table's. It has no backward of its own: it is there to be differentiated."""
+
+    of: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "of":  # what pickle and copy ask of an object that isn't made yet
+            raise AttributeError(name)
+        return getattr(self.of, name)
+
+    def init(self, key: jax.Array, shape: Any, dtype: Any = None) -> Init:
+        return self.of.init(key, shape, dtype)
+
+    def output_shape(self, shape: Any) -> Any:
+        return self.of.output_shape(shape)
+
+    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
+        y, state = LAYERS[type(self.of)](self.of, params, state, x, key, train)
+        return Forward(y, state, ())
+
+    def backward(self, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward:
+        raise NotImplementedError(f"the idiomatic form of {self.of} has no hand-written backward: use autodiff")
+
+
+@dataclass(frozen=True)
+class IdiomaticLoss:
+    """A loss whose values are the table's."""
+
+    of: Any
+
+    def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
+        return LossForward(LOSSES[type(self.of)](self.of, y, target), ())
+
+    def backward(self, cache: PyTree, weights: jax.Array) -> jax.Array:
+        raise NotImplementedError(f"the idiomatic form of {self.of} has no hand-written backward: use autodiff")
+
+    def check(self, target: Any, output_shape: Any) -> int | None:
+        return self.of.check(target, output_shape)
+
+
+def idiomatic(net: Layer) -> Layer:
+    """The same network in idiomatic forwards, for `autodiff`: same params, same state, same numbers.
+
+    A layer that the table doesn't know keeps its own forward. Raises: nothing of its own.
+
+    >>> import jaxnn
+    >>> idiomatic(jaxnn.ReLU()).forward((), (), jnp.array([[-1.0, 2.0]])).y
+    Array([[0., 2.]], dtype=float32)
+    """
+    return mapped(net, lambda layer: Idiomatic(layer) if type(layer) in LAYERS else layer)
+
+
+def idiomatic_loss(loss: Loss) -> Loss:
+    """The same loss, written with `jax.nn`; a loss that the table doesn't know stays as it is."""
+    return IdiomaticLoss(loss) if type(loss) in LOSSES else loss

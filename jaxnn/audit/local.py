@@ -1,0 +1,134 @@
+"""Each layer's own rule, given the right error term: which rules are wrong, when one wrong rule spoils all before it.
+
+The network is run once. Then the backward fold goes over it: at every node, layers and combinators alike, the
+hand-written rule and `jax.vjp` of the node's forward get the same dy. What is handed on is always what `jax.vjp` made
+of it, so no error propagates. A combinator is judged with the right results of its children: its own rule is its fold.
+"""
+
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import keystr
+
+from jaxnn.arrays import PyTree, Shape, Static, is_floating
+from jaxnn.combinators import mapped
+from jaxnn.layer import Backward, Composite, Folded, Forward, Init, Layer, Path, recipe
+
+N_PROBES = 16
+
+
+class RecordedCache(NamedTuple):
+    """All that forward was called with, beside the cache that it made."""
+
+    cache: PyTree
+    state: PyTree
+    x: PyTree
+    key: jax.Array | None
+    train: Static[bool]
+
+
+@recipe
+class Recorded:
+    """A layer that remembers its arguments, so that its forward can be differentiated where its backward is called."""
+
+    layer: Layer
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "layer":  # what pickle and copy ask of an object that isn't made yet
+            raise AttributeError(name)
+        return getattr(self.layer, name)
+
+    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+        return self.layer.init(key, shape, dtype)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.layer.output_shape(shape)
+
+    def forward(self, params: PyTree, state: PyTree, x: PyTree, *, key: Any = None, train: bool = False) -> Forward:
+        y, new_state, cache = self.layer.forward(params, state, x, key=key, train=train)
+        return Forward(y, new_state, RecordedCache(cache, state, x, key, Static(train)))
+
+    def backward(self, params: PyTree, cache: RecordedCache, dy: PyTree) -> Backward:
+        return self.layer.backward(params, cache.cache, dy)
+
+
+class Rule(NamedTuple):
+    """What one rule made of an error term: by hand, by machine, by machine in float64, and the size of the terms."""
+
+    by_hand: Backward
+    by_machine: Backward
+    truth: Backward
+    size: Backward
+    dy: PyTree
+
+
+def recorded(net: Layer) -> Layer:
+    """The network with every node recorded; same params, same state, same numbers."""
+    return mapped(net, Recorded)
+
+
+def local_rules(net: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> OrderedDict[str, Rule]:
+    """Every node's `Rule`, by path, of a `recorded` network; those inside Repeat are stacked by depth.
+
+    Run it under `jax.enable_x64`, or the truth is no better than what is judged by it.
+    """
+    return _visit((), net, params, cache, dy).notes
+
+
+def _visit(path: Path, node: Any, params: PyTree, cache: RecordedCache, dy: PyTree) -> Folded:
+    layer = node.layer
+    if dy is None:  # integers came out of it: there is nothing to differentiate
+        dparams, dx = layer.backward(params, cache.cache, dy)
+        return Folded(dparams, dx, OrderedDict())
+    below: OrderedDict[str, Any] = OrderedDict()
+    if isinstance(layer, Composite):
+        dparams, dx, below = layer.fold(_visit, path, params, cache.cache, dy)
+        by_hand = Backward(dparams, dx)
+    else:
+        by_hand = Backward(*layer.backward(params, cache.cache, dy))
+    by_machine, _ = _pulled(layer, params, cache, dy)
+    truth, size = _pulled(layer, *_doubled((params, cache, dy)))
+    rule = Rule(by_hand, by_machine, truth, size, dy)
+    return Folded(by_machine.dparams, by_machine.dx, OrderedDict({keystr(path): rule}) | below)
+
+
+def _pulled(layer: Layer, params: PyTree, cache: RecordedCache, dy: PyTree) -> tuple[Backward, Backward]:
+    """`jax.vjp` of a layer's forward along dy, and the size of the terms that it sums."""
+    has_gradient = all(map(is_floating, jax.tree.leaves(cache.x)))
+
+    def of(params: PyTree, x: PyTree) -> PyTree:
+        return layer.forward(params, cache.state, x, key=cache.key, train=cache.train.value).y
+
+    if has_gradient:
+        _, pull = jax.vjp(of, params, cache.x)
+    else:
+        _, pull_params = jax.vjp(lambda params: of(params, cache.x), params)
+        pull = lambda dy: (*pull_params(dy), None)  # noqa: E731
+
+    def add_probe(sums: Backward, key: jax.Array) -> tuple[Backward, None]:
+        return jax.tree.map(lambda total, g: total + jnp.square(g), sums, Backward(*pull(signed(dy, key)))), None
+
+    by_machine = Backward(*pull(dy))
+    sums, _ = jax.lax.scan(
+        add_probe, jax.tree.map(jnp.zeros_like, by_machine), jax.random.split(jax.random.key(0), N_PROBES)
+    )
+    return by_machine, jax.tree.map(lambda total: jnp.sqrt(jnp.max(total, initial=0) / N_PROBES), sums)
+
+
+def signed(dy: PyTree, key: jax.Array) -> PyTree:
+    """The error term with random signs."""
+    leaves, structure = jax.tree.flatten(dy)
+    keys = jax.random.split(key, len(leaves))
+    signed = [leaf * jax.random.rademacher(k, leaf.shape, leaf.dtype) for leaf, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, signed)
+
+
+def _doubled(tree: PyTree) -> PyTree:
+    """Floating leaves in float64."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if _is_real(leaf) else leaf, tree)
+
+
+def _is_real(leaf: Any) -> bool:
+    return not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) and is_floating(leaf)

@@ -1,0 +1,142 @@
+"""Which layers' own rules are wrong, and how: each is given the right error term (see `local.py`)."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr, tree_leaves_with_path
+
+from jaxnn.arrays import PyTree, is_floating
+from jaxnn.audit.local import Rule, local_rules, recorded
+from jaxnn.audit.measure import error, rounding_bound, scale_bound, scale_factor
+from jaxnn.audit.patterns import likely_pattern
+from jaxnn.layer import Backward, Composite, Layer, walk
+from jaxnn.losses import Loss
+
+LONGEST_LAYER = 60
+
+
+class WrongRule(NamedTuple):
+    """A rule that is wrong where its error term is right.
+
+    tensor: the parameter's name below the layer, or "dx". factor: <g, truth> / <truth, truth>. pattern: what it looks
+    like. tolerance: the bound that it broke, and where that comes from.
+    """
+
+    path: str
+    layer: str
+    tensor: str
+    dtype: str
+    error: float
+    factor: float
+    pattern: str
+    tolerance: str
+
+    def __str__(self) -> str:
+        where = f"{self.path or 'the network'} {_shortened(self.layer)}"
+        evidence = f"error {self.error:.1e}; {self.tolerance}"
+        return f"{where}: {self.tensor} is wrong in {self.dtype}: {self.pattern} ({evidence})"
+
+
+def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool, dtype: Any) -> tuple[WrongRule, ...]:
+    """Every rule of a network that is wrong, in float64 and then in the working precision, in forward order.
+
+    arrays: params, state, x, target, weights or None, all NumPy's; a last entry (penalties) says nothing of rules.
+    """
+    whole = recorded(net)
+
+    @jax.jit
+    def rules(params: PyTree, state: PyTree, x: Any, target: Any, weights: Any) -> Mapping[str, Rule]:
+        y, _, cache = whole.forward(params, state, x, key=key, train=train)
+        values, loss_cache = loss.forward(y, target)
+        shares = jnp.full_like(values, 1 / values.size) if weights is None else weights / jnp.sum(weights)
+        return local_rules(whole, params, cache, loss.backward(loss_cache, shares.astype(values.dtype)))
+
+    found: dict[tuple[str, str], WrongRule] = {}
+    layers = {keystr(path): layer for path, layer in walk(net)}
+    n_rows = len(arrays[2])
+    with jax.enable_x64(True):
+        for precision in dict.fromkeys((np.dtype(np.float64), np.dtype(dtype))):
+            given = arrays[:5] if precision == dtype else jax.tree.map(_doubled, arrays[:5])
+            judged = jax.tree.map(np.asarray, rules(*given))
+            for path, rule in _sized(judged, layers).items():
+                for wrong in wrong_tensors(path, layers[path], rule, n_rows, precision):
+                    found.setdefault((path, wrong.tensor), wrong)
+    return tuple(found[key] for key in sorted(found, key=lambda key: list(layers).index(key[0])))
+
+
+class Sized(NamedTuple):
+    """A rule with, for each tensor by name, the size of its terms; and how many roundings went into it."""
+
+    rule: Rule
+    sizes: Mapping[str, float]
+    n_terms: int
+
+
+def _sized(rules: Mapping[str, Rule], layers: Mapping[str, Layer]) -> dict[str, Sized]:
+    """A combinator's tensors are its layers': what rounds them is the layers' terms, and what rounds behind them."""
+    sizes = {
+        path: {name: float(np.max(s, initial=0)) for name, s in tensors(rule.size).items()}
+        for path, rule in rules.items()
+    }
+    n_terms = {path: sum(leaf.size for leaf in jax.tree.leaves(rule.dy)) for path, rule in rules.items()}
+    paths = list(rules)
+    for i, path in reversed(list(enumerate(paths))):
+        if not isinstance(layers[path], Composite):
+            continue
+        below = [other for other in paths[i + 1 :] if other.startswith(path)]
+        for other in below:
+            for name, size in sizes[other].items():
+                step = other[len(path) :]
+                own = "dx" if name == "dx" and other == below[0] else f"{step}{'' if name[0] == '[' else '.'}{name}"
+                if own.lstrip(".") in sizes[path]:
+                    sizes[path][own.lstrip(".")] = max(sizes[path][own.lstrip(".")], size)
+        n_terms[path] += sum(n_terms[other] for other in below if not isinstance(layers[other], Composite))
+    return {path: Sized(rule, sizes[path], n_terms[path]) for path, rule in rules.items()}
+
+
+def wrong_tensors(path: str, layer: Layer, sized: Sized, n_rows: int, dtype: Any) -> list[WrongRule]:
+    """The tensors of one rule that rounding doesn't explain."""
+    rule, sizes, n_terms = sized
+    by_hand, by_machine, truth = tensors(rule.by_hand), tensors(rule.by_machine), tensors(rule.truth)
+    wrong = []
+    for name in dict.fromkeys([*truth, *by_hand]):
+        mine, right = by_hand.get(name), truth.get(name)
+        off = factor = math.nan
+        if mine is None or right is None or mine.shape != right.shape:
+            broken = "its shape is not the tensor's"
+        else:
+            size, machine = sizes[name], by_machine[name]
+            bound, of_scale = (
+                rounding_bound(n_terms, right.size, dtype),
+                scale_bound(right, size, n_terms, dtype),
+            )
+            off, off_machine = (error(each, right, size) for each in (mine, machine))
+            factor, factor_machine = (scale_factor(each, right) for each in (mine, machine))
+            if not off <= 2 * off_machine + bound.value:
+                broken = f"error above {bound.value:.1e} = {bound.origin}"
+            elif abs(factor - 1) > 2 * abs(factor_machine - 1) + of_scale.value:
+                broken = f"scale off by more than {of_scale.value:.1e} = {of_scale.origin}"
+            else:
+                continue
+        pattern = likely_pattern(mine, right, n_rows)
+        wrong.append(WrongRule(path, repr(layer), name, str(dtype), off, factor, pattern, broken))
+    return wrong
+
+
+def tensors(backward: Backward) -> dict[str, Any]:
+    """By name: a parameter's path below the layer's own, and "dx"."""
+    named = {keystr(path).lstrip(".") or "params": leaf for path, leaf in tree_leaves_with_path(backward[0])}
+    return named | {"dx" + keystr(path): leaf for path, leaf in tree_leaves_with_path(backward[1])}
+
+
+def _doubled(leaf: Any) -> Any:
+    return leaf.astype(np.float64) if is_floating(leaf) else leaf
+
+
+def _shortened(layer: str) -> str:
+    """A recipe's repr, without its middle where it is long."""
+    return layer if len(layer) <= LONGEST_LAYER else f"{layer[: LONGEST_LAYER - 10]} ... {layer[-5:]}"

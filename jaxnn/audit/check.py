@@ -1,0 +1,148 @@
+"""`check`: the gates of `gates.py` for anybody's rule."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.audit.evidence import Evidence
+from jaxnn.audit.findings import Finding, NotHere
+from jaxnn.audit.gates import GATES
+from jaxnn.audit.measure import error, rounding_bound, scale_bound, scale_factor
+from jaxnn.audit.patterns import likely_pattern
+from jaxnn.audit.subjects import Subject, subject_of
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Skipped(NamedTuple):
+    """A gate that had nothing to say, and why."""
+
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found. `ok` says whether every gate held; `print` it for what failed, with argument and place."""
+
+    name: str
+    findings: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.ok for finding in self.findings)
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if not finding.ok)
+
+    def __str__(self) -> str:
+        gates = list(dict.fromkeys(finding.gate for finding in self.findings))
+        lines = [f"audit of {self.name}: " + ("every gate holds" if self.ok else f"{len(self.failures)} FAILURES")]
+        for gate in gates:
+            mine = [finding for finding in self.findings if finding.gate == gate]
+            failed = [finding for finding in mine if not finding.ok]
+            if not failed:
+                close = max((f.error / f.tolerance for f in mine if f.tolerance), default=0.0)
+                lines.append(f"  {gate:13} holds for {len(mine)}, nearest to its tolerance {close:.2f}")
+            lines += [f"  {finding}" for finding in failed]
+        lines += [f"  {gate:13} skipped: {reason}" for gate, reason in self.skipped]
+        return "\n".join(lines)
+
+
+def check(
+    subject: Any,
+    *arguments: Any,
+    key: jax.Array | None = None,
+    train: bool = True,
+    rows: tuple[int, ...] = (),
+    couples: bool = False,
+    gates: tuple[str, ...] | None = None,
+    until_failure: bool = False,
+    seed: int = 0,
+) -> Report:
+    """Audit a rule for cotangents at a point: a layer's, a loss's, a pair's, a function's, a Flax or Equinox module's.
+
+    The gates run in float64, on the arguments in float64: structure, shapes and dtypes; against `jax.vjp` of the
+    forward without its custom rules, along random and one-hot cotangents; five-point differences; the complex step;
+    adjointness to `jax.jvp`; linearity; additivity over rows; purity, `jit` and `vmap`; second order; extremes; kinks.
+    Then in float32 and bfloat16 against the float64 truth, no worse than twice the machine's own error there.
+
+    Args:
+        subject: see `audit.subjects`: a layer takes (params, state, x), a loss (y, target), a pair (f, backward) and a
+            function their own arguments, a Flax or Equinox module its inputs (linen: variables first).
+        key, train: as a layer's forward takes them.
+        rows: which arguments have the examples of a batch along their first axis, for additivity; layers and losses
+            know. couples: whether rows have a say in one another's outputs.
+        gates: names of `GATES` and of the precisions to run; None for all.
+        until_failure: stop at the first gate that fails.
+    Returns: a `Report`; `print(it)`.
+    Raises: TypeError for what has no rule to audit; whatever the forward raises.
+
+    >>> import jaxnn
+    >>> report = check((jnp.sin, lambda x, dy: (1.001 * dy * jnp.cos(x),)), np.linspace(0.1, 1, 5), gates=("autodiff",))
+    >>> report.ok, report.failures[0].pattern
+    (False, 'a factor: times 1.001')
+    """
+    unknown = set(gates or ()) - {*GATES, *PRECISIONS}
+    if unknown:
+        raise ValueError(f"check: unknown gates {sorted(unknown)}: there are {', '.join([*GATES, *PRECISIONS])}")
+    whole = subject_of(subject, arguments, key=key, train=train, rows=rows, couples=couples)
+    if not whole.leaves:
+        raise TypeError(f"check: {whole.name} has no floating argument, so no gradient to audit")
+    findings: list[Finding] = []
+    skipped: list[Skipped] = []
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.numpy_dtype_promotion("standard"):
+        evidence = Evidence(whole.cast(np.float64), seed)
+        for name, gate in GATES.items():
+            if gates is not None and name not in gates:
+                continue
+            try:
+                findings += gate(evidence)
+            except NotHere as reason:
+                skipped.append(Skipped(name, str(reason)))
+            broken = any(not finding.ok for finding in findings)
+            if broken and (until_failure or name == "structure"):
+                return Report(whole.name, tuple(findings), tuple(skipped))
+        for precision in PRECISIONS:
+            if gates is None or precision in gates:
+                try:
+                    findings += _in_precision(whole, precision, seed)
+                except (TypeError, NotImplementedError) as reason:
+                    skipped.append(Skipped(precision, str(reason).splitlines()[0][:100]))
+    return Report(whole.name, tuple(findings), tuple(skipped))
+
+
+def _in_precision(subject: Subject, precision: str, seed: int) -> list[Finding]:
+    """No worse than twice the machine's own error in this precision plus the rounding bound; the scale likewise."""
+    low = subject.cast(jnp.dtype(precision))
+    evidence = Evidence(low, seed)
+    if evidence.dtype != jnp.dtype(precision):
+        raise TypeError(f"the forward gives {evidence.dtype} for {precision}")
+    truth = Evidence(low.cast(np.float64), seed)
+    truth.dys = [np.asarray(dy, np.float64) for dy in evidence.dys]
+    findings = []
+    for i, name in enumerate(subject.leaf_names):
+        for k in range(2):
+            mine, machine = evidence.pulled.by_hand[i][k], evidence.pulled.by_machine[i][k]
+            right, size = truth.pulled.by_machine[i][k], float(truth.pulled.sizes[i][k])
+            if not np.isfinite(right).all():
+                continue
+            bound = rounding_bound(evidence.n_terms, right.size, evidence.dtype)
+            off, off_machine = (error(each, right, size) for each in (mine, machine))
+            tolerance = 2 * off_machine + bound.value
+            finding = Finding(
+                precision, name, bool(off <= tolerance), off, tolerance, f"twice automatic + {bound.origin}"
+            )
+            if finding.ok and np.any(right):
+                of_scale = scale_bound(right, size, evidence.n_terms, evidence.dtype)
+                drift, drift_machine = (abs(scale_factor(each, right) - 1) for each in (mine, machine))
+                if not drift <= 2 * drift_machine + of_scale.value:
+                    tolerance = 2 * drift_machine + of_scale.value
+                    finding = Finding(precision, name, False, drift, tolerance, f"scale: {of_scale.origin}")
+            findings.append(finding if finding.ok else finding._replace(pattern=likely_pattern(mine, right)))
+    return findings

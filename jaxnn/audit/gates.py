@@ -1,0 +1,231 @@
+"""The gates: what a right rule does, one function each. A gate gives the findings it has, and says why it has none.
+
+Each takes the `Evidence` of a subject and gives `Finding`s, one for each thing that it looked at; it raises `NotHere`
+where it has nothing to say. The order is that of `GATES`: from what is cheap and plain to what is dear.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.audit.evidence import MIXED, N_COTANGENTS, Evidence
+from jaxnn.audit.findings import Finding, NotHere, compared, number, worst
+from jaxnn.audit.measure import confidence, rounding_bound, scale_bound, scale_factor, unit_roundoff
+from jaxnn.audit.oracles import by_complex_step, differences, kinks
+from jaxnn.audit.patterns import likely_pattern
+from jaxnn.audit.subjects import Leaves
+
+
+def structure(evidence: Evidence) -> list[Finding]:
+    """Cotangents of the arguments' structure, shapes and dtypes."""
+    subject, leaves = evidence.subject, evidence.leaves
+    try:
+        given = jax.eval_shape(subject.cotangents, leaves, evidence.at(0))
+    except TypeError as wrong:
+        return [Finding("structure", subject.name, False, math.nan, 0.0, str(wrong))]
+    return [
+        Finding("structure", name, (g.shape, g.dtype) == (leaf.shape, leaf.dtype), 0.0, 0.0,
+                f"should be {leaf.dtype}{list(leaf.shape)}, is {g.dtype}{list(g.shape)}")
+        for name, leaf, g in zip(subject.leaf_names, leaves, given, strict=True)
+    ]  # fmt: skip
+
+
+def autodiff(evidence: Evidence) -> list[Finding]:
+    """The rule is `jax.vjp` of the plain forward, along random and one-hot cotangents, in error and in scale."""
+    found, findings = evidence.pulled, []
+    n_rows = len(evidence.outputs[0]) if evidence.outputs and evidence.outputs[0].ndim else 1
+    for i, name in enumerate(evidence.subject.leaf_names):
+        of_leaf = []
+        for k in range(len(evidence.dys[0])):
+            g, truth = found.by_hand[i][k], found.by_machine[i][k]
+            tolerance, bound = evidence.tolerance(i, k)
+            finding = compared("autodiff", name, g, truth, tolerance, bound.origin)
+            if finding.ok and k < N_COTANGENTS:
+                finding = _scaled(evidence, i, k, finding)
+            of_leaf.append(finding if finding.ok else finding._replace(pattern=likely_pattern(g, truth, n_rows)))
+        findings.append(worst(of_leaf))
+    return findings
+
+
+def _scaled(evidence: Evidence, i: int, k: int, finding: Finding) -> Finding:
+    """The finding, or what the scale <g, truth> / <truth, truth> says against it."""
+    g, truth = evidence.pulled.by_hand[i][k], evidence.pulled.by_machine[i][k]
+    length = float(np.linalg.norm(np.asarray(truth, np.float64)))
+    if length == 0:
+        return finding
+    bound = scale_bound(truth, float(evidence.pulled.sizes[i][k]), evidence.n_terms, evidence.dtype)
+    drift = confidence(1) * math.sqrt(truth.size) * float(evidence.pulled.sensitivities[i][k]) / length
+    off = abs(scale_factor(g, truth) - 1)
+    return finding if off <= bound.value + drift else finding._replace(
+        ok=False, error=off, tolerance=bound.value + drift, origin=f"scale: {bound.origin}"
+    )  # fmt: skip
+
+
+def adjointness(evidence: Evidence) -> list[Finding]:
+    """<dy, J u> = <J^T dy, u>, with J u by `jax.jvp` of the plain forward."""
+    subject, u = evidence.subject, evidence.normal_like(evidence.leaves)
+    _, pushed = jax.jit(lambda leaves, u: jax.jvp(subject.plain, (leaves,), (u,)))(evidence.leaves, u)
+    findings = []
+    for k in range(N_COTANGENTS):
+        left, left_size = _inner(evidence.at(k), pushed)
+        right, right_size = _inner([g[k] for g in evidence.pulled.by_hand], u)
+        n = evidence.n_terms + sum(leaf.size for leaf in evidence.leaves)
+        bound = rounding_bound(n, 1, evidence.dtype)
+        drift = sum(float(s[k]) * float(np.abs(v).sum()) for s, v in zip(evidence.pulled.sensitivities, u, strict=True))
+        tolerance = bound.value * max(left_size, right_size) + confidence(1) * drift
+        findings.append(number("adjointness", "all", right, left, tolerance, bound.origin))
+    return [worst(findings)]
+
+
+def linearity(evidence: Evidence) -> list[Finding]:
+    """backward(a v + b w) = a backward(v) + b backward(w)."""
+    findings, a, b = [], *MIXED
+    for i, name in enumerate(evidence.subject.leaf_names):
+        g = evidence.pulled.by_hand[i].astype(np.float64)
+        tolerance = sum(abs(c) * evidence.tolerance(i, k)[0] for c, k in ((a, 0), (b, 1), (1, N_COTANGENTS)))
+        bound = evidence.tolerance(i, 0)[1]
+        findings.append(compared("linearity", name, g[N_COTANGENTS], a * g[0] + b * g[1], tolerance, bound.origin))
+    return findings
+
+
+def additivity(evidence: Evidence) -> list[Finding]:
+    """A batch's cotangents are its examples': summed for what all share, side by side for what has rows.
+
+    A subject that couples the rows must fail this, or it doesn't do what it says.
+    """
+    subject = evidence.subject
+    if not subject.rows or subject.draws:
+        raise NotHere("no argument is said to have rows" if not subject.rows else "it draws by batch")
+    n_rows = _n_rows(subject)
+    piece = 2 if subject.couples else 1
+    if n_rows < 2 * piece:
+        raise NotHere("it has too few rows to take apart")
+    edges = [*range(0, n_rows - n_rows % piece, piece)]
+    pieces = [slice(edge, n_rows if edge == edges[-1] else edge + piece) for edge in edges]
+    each = []
+    for rows in pieces:
+        part = subject.at(_take(subject, rows))
+        each.append(
+            jax.jit(part.cotangents)([jnp.asarray(leaf) for leaf in part.leaves], [d[0][rows] for d in evidence.dys])
+        )
+    has_rows = _leaf_rows(subject)
+    findings = []
+    for i, name in enumerate(subject.leaf_names):
+        parts = [np.asarray(part[i], np.float64) for part in each]
+        together = np.concatenate(parts) if has_rows[i] else np.sum(parts, axis=0)
+        tolerance, bound = evidence.tolerance(i, 0)
+        whole = evidence.pulled.by_hand[i][0]
+        findings.append(compared("additivity", name, whole, together, 2 * tolerance, bound.origin))
+    if not subject.couples:
+        return findings
+    differs = any(not finding.ok for finding in findings)
+    return [
+        Finding("additivity", "all", differs, 0.0, 0.0, "rows are said to be coupled, and a batch is its rows' sum")
+    ]
+
+
+def transforms(evidence: Evidence) -> list[Finding]:
+    """Eager is compiled, `vmap` is a loop, and the same call gives the same bits."""
+    subject, leaves = evidence.subject, evidence.leaves
+    compiled = jax.jit(subject.cotangents)
+    once, twice = compiled(leaves, evidence.at(0)), compiled(leaves, evidence.at(0))
+    eager = subject.cotangents(leaves, evidence.at(0))
+    findings = []
+    for i, name in enumerate(subject.leaf_names):
+        same = np.array_equal(once[i], twice[i], equal_nan=True)
+        tolerance, bound = evidence.tolerance(i, 0)
+        findings += [
+            Finding("purity", name, same, 0.0, 0.0, "two calls, two results"),
+            compared("jit", name, np.asarray(once[i]), np.asarray(eager[i]), 2 * tolerance, bound.origin),
+            compared("vmap", name, evidence.pulled.by_hand[i][0], np.asarray(once[i]), 2 * tolerance, bound.origin),
+        ]
+    return findings
+
+
+def second_order(evidence: Evidence) -> list[Finding]:
+    """The rule's own derivative, along a direction, is that of `jax.vjp` of the plain forward."""
+    subject, dy, u = evidence.subject, evidence.at(0), evidence.normal_like(evidence.leaves)
+
+    def both(leaves: Leaves, u: Leaves) -> tuple[Any, Any]:
+        mine = jax.jvp(lambda leaves: subject.cotangents(leaves, dy), (leaves,), (u,))[1]
+        machine = jax.jvp(lambda leaves: jax.vjp(subject.plain, leaves)[1](dy)[0], (leaves,), (u,))[1]
+        return mine, machine
+
+    moved = [leaf * (1 + 2 * unit_roundoff(evidence.dtype)) for leaf in evidence.leaves]
+    try:
+        program = jax.jit(both)
+        (mine, machine), (_, elsewhere) = program(evidence.leaves, u), program(moved, u)
+    except (TypeError, NotImplementedError, ValueError) as reason:
+        raise NotHere(f"the rule can't be differentiated: {str(reason).splitlines()[0][:80]}") from reason
+    largest = max((float(np.max(np.abs(m), initial=0)) for m in machine), default=0.0)
+    findings = []
+    for name, g, truth, other in zip(subject.leaf_names, mine, machine, elsewhere, strict=True):
+        bound = rounding_bound(evidence.n_terms + sum(x.size for x in evidence.leaves), truth.size, evidence.dtype)
+        drift = confidence(truth.size) * float(np.max(np.abs(np.asarray(other) - np.asarray(truth)), initial=0))
+        tolerance = bound.value * largest + drift
+        findings.append(compared("second order", name, np.asarray(g), np.asarray(truth), tolerance, bound.origin))
+    return findings
+
+
+def extremes(evidence: Evidence) -> list[Finding]:
+    """At huge, tiny, equal and zero arguments: NaN nowhere where the forward and the machine's cotangent are finite."""
+    subject, findings = evidence.subject, []
+
+    @jax.jit
+    def both(leaves: Leaves) -> tuple[Any, Any, Any]:
+        y, pull = jax.vjp(subject.plain, leaves)
+        return y, subject.cotangents(leaves, evidence.at(0)), pull(evidence.at(0))[0]
+
+    places = {"times 1e4": lambda x: 1e4 * x, "times 1e-30": lambda x: 1e-30 * x, "all 0": jnp.zeros_like,
+              "all 1": jnp.ones_like}  # fmt: skip
+    for place, move in places.items():
+        y, mine, machine = both([move(leaf).astype(leaf.dtype) for leaf in evidence.leaves])
+        if not all(np.isfinite(each).all() for each in y):
+            continue
+        for name, g, truth in zip(subject.leaf_names, mine, machine, strict=True):
+            new = np.isnan(g) & ~np.isnan(truth)
+            index = tuple(map(int, np.argwhere(new)[0])) if new.any() else ()
+            origin = f"no new NaN, {place}"
+            findings.append(Finding("extremes", name, not new.any(), float(new.sum()), 0.0, origin, index))
+    return findings
+
+
+Gate = Callable[[Evidence], list[Finding]]
+GATES: dict[str, Gate] = {
+    "structure": structure,
+    "autodiff": autodiff,
+    "differences": differences,
+    "complex step": by_complex_step,
+    "adjointness": adjointness,
+    "linearity": linearity,
+    "additivity": additivity,
+    "transforms": transforms,
+    "second order": second_order,
+    "extremes": extremes,
+    "kinks": kinks,
+}
+
+
+def _inner(a: Leaves, b: Leaves) -> tuple[float, float]:
+    products = [np.ravel(np.asarray(x, np.float64) * np.asarray(y, np.float64)) for x, y in zip(a, b, strict=True)]
+    flat = np.concatenate(products) if products else np.zeros(1)
+    return float(flat.sum()), float(np.abs(flat).sum())
+
+
+def _n_rows(subject: Any) -> int:
+    return len(jax.tree.leaves(subject.arguments[subject.rows[0]])[0])
+
+
+def _take(subject: Any, rows: slice) -> tuple[Any, ...]:
+    return tuple(
+        jax.tree.map(lambda leaf: leaf[rows], argument) if i in subject.rows else argument
+        for i, argument in enumerate(subject.arguments)
+    )
+
+
+def _leaf_rows(subject: Any) -> list[bool]:
+    return [i in subject.rows for i in subject.leaf_arguments]

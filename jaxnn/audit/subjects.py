@@ -1,0 +1,232 @@
+"""What can be audited, brought to one form: a forward, a rule for its cotangents, and arguments to try them at.
+
+    a layer                     arguments params, state, x          rule: the layer's backward
+    a loss                      arguments y, target                 rule: the loss's backward
+    (f, backward)               f(*arguments) -> y                  rule: backward(*arguments, dy), one cotangent each
+    a function                  f(*arguments) -> y                  rule: jax.vjp, so a custom_vjp's or custom_jvp's
+    a Flax module               linen: variables, inputs; nnx: inputs       rule: jax.vjp of it
+    a callable pytree           Equinox: inputs                             rule: jax.vjp of it
+
+What a rule is held against is `jax.vjp` of the *plain* forward: the one with every custom rule taken out.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path
+
+from jaxnn.arrays import PyTree
+from jaxnn.audit.undecorated import undecorated
+from jaxnn.layer import Layer, couples_batch
+from jaxnn.losses import Loss
+from jaxnn.optional import require
+
+Leaves = list[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A forward and its rule. `fixed` arguments have no gradient; `rows` have the examples along their first axis."""
+
+    name: str
+    arguments: tuple[PyTree, ...]
+    forward: Callable[..., PyTree]
+    backward: Callable[..., tuple]
+    names: tuple[str, ...]
+    fixed: tuple[int, ...] = ()
+    rows: tuple[int, ...] = ()
+    couples: bool = False
+    draws: bool = False
+
+    def at(self, arguments: Sequence[PyTree]) -> "Subject":
+        """The same at other arguments."""
+        return dataclasses.replace(self, arguments=tuple(arguments))
+
+    def cast(self, dtype: Any) -> "Subject":
+        """The same with every floating number of the arguments in another dtype."""
+        return self.at(
+            jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype) if _real(leaf) else leaf, self.arguments)
+        )
+
+    @property
+    def leaves(self) -> Leaves:
+        """The numbers that there is a gradient for."""
+        return [leaf for _, _, leaf in self._named()]
+
+    @property
+    def leaf_names(self) -> list[str]:
+        return [name for _, name, _ in self._named()]
+
+    @property
+    def leaf_arguments(self) -> list[int]:
+        """Which argument each leaf is of."""
+        return [i for i, _, _ in self._named()]
+
+    def with_leaves(self, leaves: Sequence[Any]) -> tuple[PyTree, ...]:
+        """The arguments, with these numbers in their places."""
+        rest = iter(leaves)
+        return tuple(
+            argument if i in self.fixed else jax.tree.map(lambda leaf: next(rest) if _real(leaf) else leaf, argument)
+            for i, argument in enumerate(self.arguments)
+        )
+
+    def outputs(self, leaves: Sequence[Any]) -> Leaves:
+        """The forward's floating outputs."""
+        return [y for y in jax.tree.leaves(self.forward(*self.with_leaves(leaves))) if _real(y)]
+
+    def plain(self, leaves: Sequence[Any]) -> Leaves:
+        """The same through the primitives alone."""
+        return undecorated(lambda *leaves: self.outputs(leaves))(*leaves)
+
+    def cotangents(self, leaves: Sequence[Any], dys: Leaves) -> Leaves:
+        """What the rule makes of cotangents of the outputs: one for each leaf.
+
+        Raises: TypeError if they haven't the arguments' structure.
+        """
+        arguments = self.with_leaves(leaves)
+        y = jax.eval_shape(lambda leaves: self.forward(*self.with_leaves(leaves)), list(leaves))
+        returned = self.backward(*arguments, jax.tree.unflatten(jax.tree.structure(y), dys))
+        if not isinstance(returned, tuple) or len(returned) != len(arguments):
+            raise TypeError(f"the rule should return a tuple of {len(arguments)} cotangents, one for each argument")
+        found = []
+        for i, (argument, cotangent) in enumerate(zip(arguments, returned, strict=True)):
+            if i not in self.fixed:
+                found += _matched(self.names[i], argument, cotangent)
+        return found
+
+    def _named(self) -> list[tuple[int, str, Any]]:
+        return [
+            (i, self.names[i] + keystr(path), leaf)
+            for i, argument in enumerate(self.arguments)
+            if i not in self.fixed
+            for path, leaf in tree_flatten_with_path(argument)[0]
+            if _real(leaf)
+        ]
+
+
+def subject_of(
+    subject: Any,
+    arguments: tuple,
+    *,
+    key: Any = None,
+    train: bool = True,
+    rows: tuple[int, ...] = (),
+    couples: bool = False,
+) -> Subject:
+    """The subject in its one form.
+
+    Raises: TypeError if it is none of those above, or has the wrong number of arguments.
+    """
+    if isinstance(subject, Layer):
+        return _layer(subject, arguments, key, train)
+    if isinstance(subject, Loss):
+        return _loss(subject, arguments)
+    names = tuple(f"argument {i}" for i in range(len(arguments)))
+    if isinstance(subject, tuple) and len(subject) == 2 and all(map(callable, subject)):
+        forward, backward = subject
+        name = getattr(forward, "__name__", repr(forward))
+        return Subject(name, arguments, forward, backward, names, rows=rows, couples=couples)
+    kinds = [f"{base.__module__}.{base.__name__}" for base in type(subject).__mro__]
+    name = type(subject).__name__
+    if any(kind.startswith("flax.linen") and kind.endswith("Module") for kind in kinds):
+        forward = lambda variables, *inputs: subject.apply(variables, *inputs)  # noqa: E731
+        names = ("variables", *names[:-1])
+    elif any(kind.startswith("flax.nnx") and kind.endswith("Module") for kind in kinds):
+        nnx = require("flax.nnx", "test")
+        graph, params, rest = nnx.split(subject, nnx.Param, ...)
+        forward = lambda params, *inputs: nnx.merge(graph, params, rest)(*inputs)  # noqa: E731
+        names, arguments = ("params", *names), (params, *arguments)
+        rows = tuple(i + 1 for i in rows)
+    elif callable(subject) and not _is_leaf(subject):
+        forward = lambda module, *inputs: module(*inputs)  # noqa: E731
+        names, arguments = ("module", *names), (subject, *arguments)
+        rows = tuple(i + 1 for i in rows)
+    elif callable(subject):
+        forward, name = subject, getattr(subject, "__name__", repr(subject))
+    else:
+        raise TypeError(
+            f"check takes a layer, a loss, a function, a pair (f, backward), a Flax or an Equinox module, got a {name}"
+        )
+    return Subject(name, arguments, forward, _vjp_of(forward), names, rows=rows, couples=couples)
+
+
+def _layer(layer: Layer, arguments: tuple, key: Any, train: bool) -> Subject:
+    if len(arguments) != 3:
+        raise TypeError(f"check: a layer takes params, state and x, got {len(arguments)} arguments")
+
+    def forward(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
+        return layer.forward(params, state, x, key=key, train=train).y
+
+    def backward(params: PyTree, state: PyTree, x: PyTree, dy: PyTree) -> tuple:
+        cache = layer.forward(params, state, x, key=key, train=train).cache
+        dparams, dx = layer.backward(params, cache, dy)
+        return dparams, None, dx
+
+    couples = train and couples_batch(layer)
+    names = ("params", "state", "x")
+    return Subject(
+        repr(layer), arguments, forward, backward, names, fixed=(1,), rows=(2,), couples=couples, draws=key is not None
+    )
+
+
+def _loss(loss: Loss, arguments: tuple) -> Subject:
+    if len(arguments) != 2:
+        raise TypeError(f"check: a loss takes outputs and targets, got {len(arguments)} arguments")
+
+    def forward(y: jax.Array, target: jax.Array) -> jax.Array:
+        return loss.forward(y, target).values
+
+    def backward(y: jax.Array, target: jax.Array, dvalues: jax.Array) -> tuple:
+        return loss.backward(loss.forward(y, target).cache, dvalues), None
+
+    return Subject(repr(loss), arguments, forward, backward, ("y", "target"), fixed=(1,), rows=(0, 1))
+
+
+def _vjp_of(forward: Callable[..., PyTree]) -> Callable[..., tuple]:
+    def backward(*arguments_and_dy: Any) -> tuple:
+        *arguments, dy = arguments_and_dy
+        leaves, structure = jax.tree.flatten(tuple(arguments))
+        real = [_real(leaf) for leaf in leaves]
+
+        def of(*moving: Any) -> PyTree:
+            rest = iter(moving)
+            return forward(
+                *jax.tree.unflatten(structure, [next(rest) if r else x for r, x in zip(real, leaves, strict=True)])
+            )
+
+        y, pull = jax.vjp(of, *(leaf for leaf, r in zip(leaves, real, strict=True) if r))
+        dy = jax.tree.map(lambda y, d: d if _real(y) else np.zeros(y.shape, jax.dtypes.float0), y, dy)
+        pulled = iter(pull(dy))
+        return jax.tree.unflatten(structure, [next(pulled) if r else None for r in real])
+
+    return backward
+
+
+def _matched(name: str, argument: PyTree, cotangent: PyTree) -> Leaves:
+    """The cotangents of an argument's floating leaves, in order."""
+    leaves, structure = jax.tree.flatten(argument)
+    if not any(map(_real, leaves)):
+        return []
+    given, own = jax.tree.flatten(cotangent, is_leaf=lambda leaf: leaf is None)
+    if len(leaves) != len(given):
+        given = jax.tree.leaves(cotangent)
+        own = jax.tree.structure(cotangent)
+    if len(leaves) != len(given):
+        raise TypeError(f"the cotangent of {name} should have its structure, {structure}, got {own}")
+    for leaf, g in zip(leaves, given, strict=True):
+        if _real(leaf) and g is None:
+            raise TypeError(f"the cotangent of {name} is None where {name} is floating")
+    return [g for leaf, g in zip(leaves, given, strict=True) if _real(leaf)]
+
+
+def _real(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and not jnp.issubdtype(dtype, jax.dtypes.prng_key) and jnp.issubdtype(dtype, jnp.floating)
+
+
+def _is_leaf(subject: Any) -> bool:
+    return jax.tree.structure(subject) == jax.tree.structure(0)

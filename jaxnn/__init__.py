@@ -8,15 +8,29 @@ from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from jaxnn.arrays import Static
 from jaxnn.audit import Comparison, compare
 from jaxnn.combinators import Remat, Repeat, Residual, Serial, replaced
+from jaxnn.custom_vjp import as_custom_vjp
 from jaxnn.descent import bgd, mbgd, sgd
 from jaxnn.evaluation import Evaluation, accuracy, evaluate, predict
 from jaxnn.fit import Fit, early_stopping, fit
 from jaxnn.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
 from jaxnn.layer import Backward, Folded, Forward, Init, Layer, Node, couples_batch, fold, walk
-from jaxnn.layers import BatchNorm, Dense, DenseParams, Dropout, Flatten, Rescale, Reshape
+from jaxnn.layers import (
+    BatchNorm,
+    Cell,
+    Dense,
+    DenseParams,
+    Dropout,
+    Flatten,
+    LSTMCell,
+    Rescale,
+    Reshape,
+    Step,
+    TanhCell,
+)
 from jaxnn.losses import HalfSquaredError, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from jaxnn.objective import Gradient, autodiff, backprop
 from jaxnn.penalties import l1, l2, weight_mask
+from jaxnn.recurrent import Recurrent
 from jaxnn.run import History, Keys, Run, start
 from jaxnn.parallel import data_parallel, ensemble, member
 from jaxnn.updates import (

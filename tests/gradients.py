@@ -59,13 +59,14 @@ def rounding_scale(net: Layer, params: Any, cache: Any, dy: jax.Array) -> Backwa
             return layer.fold(visit, path, params, cache, dy)
         if dy is None:
             return Folded((), None, OrderedDict())
-        one_entry = jnp.eye(dy.size, dtype=dy.dtype).reshape(dy.size, *dy.shape)
-        parts = jax.vmap(lambda e: layer.backward(params, cache, e * dy))(one_entry)
-        scales = jax.tree.map(lambda part: jnp.max(jnp.sum(jnp.abs(part), axis=0), initial=0), parts)
+        entries, unflatten = ravel_pytree(dy)
+        parts = jax.vmap(lambda one_entry: layer.backward(params, cache, unflatten(one_entry)))(jnp.diag(entries))
+        sums = jax.tree.map(lambda part: jnp.sum(jnp.abs(part), axis=0), parts)
+        scales = jax.tree.map(lambda total: jnp.full_like(total, jnp.max(total, initial=0)), sums)
         return Folded(scales.dparams, layer.backward(params, cache, dy).dx, OrderedDict({keystr(path): scales.dx}))
 
     scales, dx, notes = visit((), net, params, cache, dy)
-    of_dx = [jnp.zeros(()) if note is None else jnp.max(note) for note in notes.values()]
+    of_dx = [jnp.max(ravel_pytree(note)[0], initial=0) for note in notes.values()]
     return Backward(scales, None if dx is None else of_dx[0] if of_dx else jnp.zeros(()))
 
 

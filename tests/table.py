@@ -23,7 +23,9 @@ from jaxnn import (
     Identity,
     LeakyReLU,
     LeCun,
+    LSTMCell,
     Normal,
+    Recurrent,
     ReLU,
     Remat,
     Repeat,
@@ -36,6 +38,7 @@ from jaxnn import (
     Softmax,
     SoftmaxCrossEntropy,
     Tanh,
+    TanhCell,
     Uniform,
     Zeros,
     adam,
@@ -87,6 +90,12 @@ class LayerCase(NamedTuple):
     def couples(self) -> bool:
         """Whether the rows of a batch have a say in one another's outputs."""
         return self.train and any(isinstance(layer, BatchNorm) for _, layer in walk(self.layer))
+
+    @property
+    def truncates(self) -> bool:
+        """Whether backward is told to leave something out, so that it isn't the derivative of forward."""
+        recurrent = [layer for _, layer in walk(self.layer) if isinstance(layer, Recurrent)]
+        return any(layer.truncation is not None and layer.truncation < self.shape[0] for layer in recurrent)
 
     def point(self, seed: int = 0, dtype: Any = None) -> Point:
         """Random params, state and x, drawn by NumPy, so that nothing compiles."""
@@ -179,7 +188,26 @@ COMBINATORS = [
     LayerCase(Repeat(Residual(Remat(Serial(Dense(4), Dropout(0.3), ReLU(), Dense(2)))), 2), (2,)),
 ]
 
-CASES = LAYERS + COMBINATORS
+RECURRENT = [
+    LayerCase(Recurrent(TanhCell(3)), (3, 2)),
+    LayerCase(Recurrent(TanhCell(2), sequence=False), (1, 3), 1),
+    LayerCase(Recurrent(TanhCell(1, bias_init=Uniform(0, 1)), 2), (5, 2), 2),
+    LayerCase(Recurrent(TanhCell(2, precision="highest"), 1, sequence=False), (3, 1)),
+    LayerCase(Recurrent(LSTMCell(2)), (3, 1), 2),
+    LayerCase(Recurrent(LSTMCell(2)), (1, 3), 1, train=False),
+    LayerCase(Recurrent(LSTMCell(1), 2, sequence=False), (2, 2)),
+    LayerCase(Recurrent(LSTMCell(1, forget_bias=0.0), 3), (5, 2), 2),
+    LayerCase(Serial(Recurrent(LSTMCell(2)), Dropout(0.3), Recurrent(TanhCell(2), sequence=False), Dense(2)), (2, 3)),
+    LayerCase(Residual(Recurrent(TanhCell(2)), 0.5), (3, 2)),
+    LayerCase(Repeat(Recurrent(TanhCell(2), 2), 2), (3, 2), 2),
+    LayerCase(Remat(Recurrent(LSTMCell(2))), (2, 1)),
+]
+
+# Cells take a Step and not an array, so they stand in the table inside of Recurrent; what is theirs alone is tested in
+# layers/test_cells.py.
+CELLS = list(dict.fromkeys(case.layer.inner for case in RECURRENT if isinstance(case.layer, Recurrent)))
+
+CASES = LAYERS + COMBINATORS + RECURRENT
 
 # Rescale is where integers become numbers that have gradients.
 WITH_GRADIENT = [

@@ -4,7 +4,7 @@ import inspect
 import re
 
 import pytest
-from table import INITIALIZERS, LAYERS, LOSSES, PENALTIES, RULES, SCHEDULES
+from table import CELLS, INITIALIZERS, LAYERS, LOSSES, PENALTIES, RULES, SCHEDULES
 
 import jaxnn
 
@@ -19,8 +19,8 @@ def classes(recipes):
     return list(dict.fromkeys(type(each) for each in recipes if not isinstance(each, tuple)))
 
 
-LAYER_CLASSES = classes(case.layer for case in LAYERS)
-COMBINATORS = [jaxnn.Serial, jaxnn.Residual, jaxnn.Repeat, jaxnn.Remat]
+LAYER_CLASSES = classes([*(case.layer for case in LAYERS), *CELLS])
+COMBINATORS = [jaxnn.Serial, jaxnn.Residual, jaxnn.Repeat, jaxnn.Remat, jaxnn.Recurrent]
 LOSS_CLASSES = classes(case.loss for case in LOSSES)
 RULE_CLASSES = classes(case.rule for case in RULES)
 NUMBERED = [*classes(PENALTIES), *RULE_CLASSES, *classes(case.schedule for case in SCHEDULES)]

@@ -1,5 +1,6 @@
 """`check`: the gates of `gates.py` for anybody's rule."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.audit.evidence import Evidence
-from jaxnn.audit.findings import Finding, NotHere
+from jaxnn.audit.findings import Finding, NotHere, compared
 from jaxnn.audit.gates import GATES
-from jaxnn.audit.measure import error, rounding_bound, scale_bound, scale_factor
+from jaxnn.audit.measure import confidence, scale_bound, scale_factor
 from jaxnn.audit.patterns import likely_pattern
 from jaxnn.audit.subjects import Subject, subject_of
 
@@ -96,7 +97,9 @@ def check(
         raise TypeError(f"check: {whole.name} has no floating argument, so no gradient to audit")
     findings: list[Finding] = []
     skipped: list[Skipped] = []
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.numpy_dtype_promotion("standard"):
+    # A foreign rule may rely on both promotions.
+    promotions = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"), promotions[0], promotions[1]:
         evidence = Evidence(whole.cast(np.float64), seed)
         for name, gate in GATES.items():
             if gates is not None and name not in gates:
@@ -129,20 +132,23 @@ def _in_precision(subject: Subject, precision: str, seed: int) -> list[Finding]:
     for i, name in enumerate(subject.leaf_names):
         for k in range(2):
             mine, machine = evidence.pulled.by_hand[i][k], evidence.pulled.by_machine[i][k]
-            right, size = truth.pulled.by_machine[i][k], float(truth.pulled.sizes[i][k])
+            right = truth.pulled.by_machine[i][k]
             if not np.isfinite(right).all():
                 continue
-            bound = rounding_bound(evidence.n_terms, right.size, evidence.dtype)
-            off, off_machine = (error(each, right, size) for each in (mine, machine))
-            tolerance = 2 * off_machine + bound.value
-            finding = Finding(
-                precision, name, bool(off <= tolerance), off, tolerance, f"twice automatic + {bound.origin}"
-            )
-            if finding.ok and np.any(right):
-                of_scale = scale_bound(right, size, evidence.n_terms, evidence.dtype)
+            room, bound = evidence.tolerance(i, k)
+            tolerance = 2 * _farthest(machine, right) + room
+            finding = compared(precision, name, mine, right, tolerance, f"twice automatic + {bound.origin}")
+            length = float(np.linalg.norm(right))
+            if finding.ok and length:
+                of_scale = scale_bound(right, truth.size(k), evidence.n_terms, evidence.dtype)
                 drift, drift_machine = (abs(scale_factor(each, right) - 1) for each in (mine, machine))
-                if not drift <= 2 * drift_machine + of_scale.value:
-                    tolerance = 2 * drift_machine + of_scale.value
+                moved = confidence(1) * math.sqrt(right.size) * float(evidence.pulled.sensitivities[i][k]) / length
+                tolerance = 2 * drift_machine + of_scale.value + moved
+                if not drift <= tolerance:
                     finding = Finding(precision, name, False, drift, tolerance, f"scale: {of_scale.origin}")
             findings.append(finding if finding.ok else finding._replace(pattern=likely_pattern(mine, right)))
     return findings
+
+
+def _farthest(a: Any, b: Any) -> float:
+    return float(np.max(np.abs(np.asarray(a, np.float64) - b), initial=0))

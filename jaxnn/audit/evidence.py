@@ -99,11 +99,19 @@ class Evidence:
 
         Rounding of the sum, and lambda times what it does when every input moves by a rounding.
         """
-        found = self.pulled
-        truth = np.asarray(found.by_machine[i][k], np.float64)
-        bound = rounding_bound(self.n_terms, truth.size, self.dtype)
-        size = max(float(np.max(np.abs(truth), initial=0)), float(found.sizes[i][k]))
-        return bound.value * size + confidence(truth.size) * float(found.sensitivities[i][k]), bound
+        n_entries = self.pulled.by_machine[i][k].size
+        bound = rounding_bound(self.n_terms, n_entries, self.dtype)
+        return bound.value * self.size(k) + confidence(n_entries) * float(self.pulled.sensitivities[i][k]), bound
+
+    def size(self, k: int) -> float:
+        """The size of what was summed along dy k, the largest of all leaves'.
+
+        A leaf's own may be 0, where terms cancel inside (a bias before a normalisation), and its rounding isn't: what
+        one leaf is made of, its siblings are made of too.
+        """
+        sizes = [float(size[k]) for size in self.pulled.sizes]
+        largest = [float(np.max(np.abs(np.asarray(g[k], np.float64)), initial=0)) for g in self.pulled.by_machine]
+        return max([*sizes, *largest], default=0.0)
 
     def normal_like(self, leaves: Sequence[Any]) -> Leaves:
         return [self.rng.normal(size=leaf.shape).astype(leaf.dtype) for leaf in leaves]

@@ -57,7 +57,7 @@ def _scaled(evidence: Evidence, i: int, k: int, finding: Finding) -> Finding:
     length = float(np.linalg.norm(np.asarray(truth, np.float64)))
     if length == 0:
         return finding
-    bound = scale_bound(truth, float(evidence.pulled.sizes[i][k]), evidence.n_terms, evidence.dtype)
+    bound = scale_bound(truth, evidence.size(k), evidence.n_terms, evidence.dtype)
     drift = confidence(1) * math.sqrt(truth.size) * float(evidence.pulled.sensitivities[i][k]) / length
     off = abs(scale_factor(g, truth) - 1)
     return finding if off <= bound.value + drift else finding._replace(

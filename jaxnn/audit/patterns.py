@@ -43,6 +43,8 @@ def _shapes(a: np.ndarray, b: np.ndarray) -> str:
 
 
 def _multiple(a: np.ndarray, b: np.ndarray, n_rows: int) -> str:
+    if not b.any():
+        return ""
     factor = float(np.sum(a * b) / np.sum(b * b))
     # A small factor off 1 fits only if the rest is small beside what it explains.
     if not _same(a, factor * b, within=min(np.max(np.abs(a)), np.max(np.abs(a - b)))):

@@ -1,5 +1,6 @@
 """Layers that are more than an activation function, one file a family."""
 
+from jaxnn.layers.cells import Cell, CellParams, LSTMCarry, LSTMCell, Step, TanhCell
 from jaxnn.layers.dense import Dense, DenseParams
 from jaxnn.layers.dropout import Dropout
 from jaxnn.layers.normalization import BatchNorm, BatchNormParams, BatchNormState
@@ -10,10 +11,16 @@ __all__ = [
     "BatchNorm",
     "BatchNormParams",
     "BatchNormState",
+    "Cell",
+    "CellParams",
     "Dense",
     "DenseParams",
     "Dropout",
     "Flatten",
+    "LSTMCarry",
+    "LSTMCell",
     "Rescale",
     "Reshape",
+    "Step",
+    "TanhCell",
 ]

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn
-from jaxnn import activations, combinators, layers, losses, penalties, reference, schedules, updates
+from jaxnn import activations, combinators, layers, losses, penalties, recurrent, reference, schedules, updates
 from jaxnn.reference import twin
 
 FAMILIES = [
-    *[activations, combinators, losses, penalties, schedules, updates],
+    *[activations, combinators, recurrent, losses, penalties, schedules, updates],
     *[importlib.import_module(f"jaxnn.layers.{module.name}") for module in pkgutil.iter_modules(layers.__path__)],
 ]
 
@@ -44,7 +44,8 @@ LOOPS = [
 
 
 def test_the_list_of_recipes_is_not_empty_by_mistake():
-    assert {"Dense", "Sigmoid", "Serial", "SoftmaxCrossEntropy", "l2", "cosine", "adamw", "chain"} <= set(RECIPES)
+    assert {"Dense", "Sigmoid", "Serial", "Recurrent", "LSTMCell"} <= set(RECIPES)
+    assert {"SoftmaxCrossEntropy", "l2", "cosine", "adamw", "chain"} <= set(RECIPES)
     assert set(LOOPS) == {"bgd", "mbgd", "sgd"}
 
 

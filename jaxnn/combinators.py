@@ -13,6 +13,7 @@ import jax
 from jax.tree_util import GetAttrKey, SequenceKey
 
 from jaxnn.arrays import PyTree, Shape, Static, require_positive
+from jaxnn.axes import varying_like
 from jaxnn.layer import (
     Backward,
     Folded,
@@ -179,7 +180,8 @@ class Repeat:
             return y, (new_state, cache)
 
         keys = None if key is None else jax.random.split(key, self.n)
-        y, (new_state, cache) = jax.lax.scan(one, x, (params.inner, state.inner, keys), length=self.n)
+        start = varying_like(x, (params, state, x, *(() if key is None else (key,))))
+        y, (new_state, cache) = jax.lax.scan(one, start, (params.inner, state.inner, keys), length=self.n)
         return Forward(y, Inner(new_state), Inner(cache))
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: Inner, dy: jax.Array) -> Folded:

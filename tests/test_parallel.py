@@ -192,3 +192,13 @@ def test_batch_norm_is_refused_on_devices():
             update=jaxnn.gradient_descent(0.1),
             epochs=1,
         )
+
+
+def test_repeat_in_an_ensemble_on_devices():
+    """Inside shard_map its params vary from the start, and x doesn't yet."""
+    net = jaxnn.Serial(jaxnn.Repeat(jaxnn.Serial(jaxnn.Dense(3), jaxnn.Tanh()), 2), jaxnn.Dense(2))
+    x, labels = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), np.arange(8) % 2
+    given = {"keys": keys(4), "update": jaxnn.gradient_descent(0.1), "epochs": 1}
+    spread, _ = jaxnn.ensemble(jaxnn.bgd, net, LOSS, (x, labels), devices=4, **given)
+    alone, _ = jaxnn.ensemble(jaxnn.bgd, net, LOSS, (x, labels), **given)
+    assert largest_difference(spread.params, alone.params) <= 1e-6

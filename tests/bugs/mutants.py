@@ -17,7 +17,6 @@ import numpy as np
 from bugs.bug import Bug
 from table import FORMS, LOSSES, WITH_GRADIENT
 
-
 PAIRS = 3
 
 

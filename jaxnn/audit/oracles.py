@@ -94,7 +94,7 @@ def kinks(evidence: Evidence) -> list[Finding]:
         outside = np.maximum(below - g, g - above)
         steep = np.abs(left - far_left) + np.abs(right - far_right) > 0.1 * (np.abs(left) + np.abs(right)) + 1e-6
         outside = np.where(
-            steep | ~np.isfinite(g), -1.0, outside
+            steep | ~np.isfinite(outside), -1.0, outside
         )  # a jump, or a singular point: no slope to be held to
         at = int(np.argmax(outside))
         index = tuple(map(int, np.unravel_index(at, leaf.shape)))

@@ -180,7 +180,7 @@ class Repeat:
             return y, (new_state, cache)
 
         keys = None if key is None else jax.random.split(key, self.n)
-        start = varying_like(x, (params, state, x, *(() if key is None else (key,))))
+        start = varying_like(x, (params, state, x, key))
         y, (new_state, cache) = jax.lax.scan(one, start, (params.inner, state.inner, keys), length=self.n)
         return Forward(y, Inner(new_state), Inner(cache))
 

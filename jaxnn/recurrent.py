@@ -78,8 +78,7 @@ class Recurrent:
             return (carry, cell_state), (y_t, cache)
 
         dtype = jnp.result_type(x, *jax.tree.leaves(params))
-        others = params, state, x, *(() if key is None else (key,))
-        start = varying_like((self.inner.start(x.shape[0], dtype), state.inner), others)
+        start = varying_like((self.inner.start(x.shape[0], dtype), state.inner), (params, state, x, key))
         keys = None if key is None else jax.random.split(key, n_steps)
         (_, new_state), (y, cache) = jax.lax.scan(one, start, (jnp.arange(n_steps), jnp.swapaxes(x, 0, 1), keys))
         y = jnp.swapaxes(y, 0, 1) if self.sequence else y[-1]

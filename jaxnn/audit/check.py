@@ -1,6 +1,5 @@
 """`check`: the gates of `gates.py` for anybody's rule."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from jaxnn.audit.evidence import Evidence
 from jaxnn.audit.findings import Finding, NotHere, compared
-from jaxnn.audit.gates import GATES
-from jaxnn.audit.measure import confidence, scale_bound, scale_factor
+from jaxnn.audit.gates import GATES, scaled
+from jaxnn.audit.measure import scale_factor
 from jaxnn.audit.patterns import likely_pattern
 from jaxnn.audit.subjects import Subject, subject_of
 
@@ -138,14 +137,9 @@ def _in_precision(subject: Subject, precision: str, seed: int) -> list[Finding]:
             room, bound = evidence.tolerance(i, k)
             tolerance = 2 * _farthest(machine, right) + room
             finding = compared(precision, name, mine, right, tolerance, f"twice automatic + {bound.origin}")
-            length = float(np.linalg.norm(right))
-            if finding.ok and length:
-                of_scale = scale_bound(right, truth.size(k), evidence.n_terms, evidence.dtype)
-                drift, drift_machine = (abs(scale_factor(each, right) - 1) for each in (mine, machine))
-                moved = confidence(1) * math.sqrt(right.size) * float(evidence.pulled.sensitivities[i][k]) / length
-                tolerance = 2 * drift_machine + of_scale.value + moved
-                if not drift <= tolerance:
-                    finding = Finding(precision, name, False, drift, tolerance, f"scale: {of_scale.origin}")
+            if finding.ok:
+                beside = 2 * abs(scale_factor(machine, right) - 1)
+                finding = scaled(finding, mine, right, evidence, i, k, truth.size(k), beside)
             findings.append(finding if finding.ok else finding._replace(pattern=likely_pattern(mine, right)))
     return findings
 

@@ -10,15 +10,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, Static, is_floating, params_dtype
+from jaxnn.arrays import PyTree, Static, params_dtype
 from jaxnn.audit.comparison import Comparison, Row, Tensors, row
 from jaxnn.audit.costs import Cost, cost
 from jaxnn.audit.idiomatic import idiomatic, idiomatic_loss
-from jaxnn.audit.local import N_PROBES, signed
+from jaxnn.audit.local import doubled, term_sizes
 from jaxnn.audit.rules import WrongRule, wrong_rules
 from jaxnn.audit.taps import tapped, tapped_params, untapped
 from jaxnn.layer import Composite, Layer, Node
@@ -76,9 +75,9 @@ def compare(
             other = _on_host(program(_with_taps(idiomatic(net), idiomatic_loss(loss)))(*arrays))
             measured = _costs(program, net, loss, arrays) if costs else ()
         with jax.enable_x64(True):
-            doubled = jax.tree.map(_doubled, arrays)
-            manual64 = _on_host(program(partial(by_hand, observe=_term_sizes))(*doubled))
-            truth = _on_host(program(by_machine)(*doubled))
+            arrays64 = doubled(arrays)
+            manual64 = _on_host(program(partial(by_hand, observe=_term_sizes))(*arrays64))
+            truth = _on_host(program(by_machine)(*arrays64))
         rows = _rows(manual, automatic, other, manual64, truth, dtype)
         wrong: tuple[WrongRule, ...] = ()
         if every_rule or any(row.verdict == "wrong" for row in rows):
@@ -133,13 +132,11 @@ def _term_sizes(node: Node) -> PyTree:
     if _error_term(node) is None:
         return None
 
-    def add_probe(sums: PyTree, key: jax.Array) -> tuple[PyTree, None]:
-        probed = node.layer.backward(node.params, node.cache, signed(node.dy, key))
-        return jax.tree.map(lambda total, g: total + jnp.square(g), sums, tuple(probed)), None
+    def rule(dy: PyTree) -> tuple[PyTree, PyTree]:
+        dparams, dx = node.layer.backward(node.params, node.cache, dy)
+        return dparams, dx
 
-    zeros = jax.tree.map(jnp.zeros_like, (node.dparams, node.dx))
-    sums, _ = jax.lax.scan(add_probe, zeros, jax.random.split(jax.random.key(0), N_PROBES))
-    sizes = jax.tree.map(lambda total: jnp.sqrt(jnp.max(total, initial=0) / N_PROBES), sums)
+    sizes = term_sizes(rule, node.dy, (node.dparams, node.dx))
     return node.dy, sizes, Static(sum(leaf.size for leaf in jax.tree.leaves(node.dy)))
 
 
@@ -221,7 +218,3 @@ def _by_path(tree: PyTree) -> dict[str, Any]:
 def _on_host(tree: PyTree) -> PyTree:
     """As NumPy arrays: they have no device and no precision to lose when x64 is switched."""
     return jax.tree.map(np.asarray, tree)
-
-
-def _doubled(leaf: Any) -> Any:
-    return leaf.astype(np.float64) if is_floating(leaf) else leaf

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnn.audit import show
 from jaxnn.audit.costs import Cost
-from jaxnn.audit.measure import cosine, error, rounding_bound, scale_bound, scale_factor, ulp_distance
+from jaxnn.audit.measure import cosine, error, scale_factor, ulp_distance, unexplained
 from jaxnn.audit.rules import WrongRule
 
 
@@ -128,18 +128,10 @@ def row(kind: str, path: str, tensors: Tensors, size: float, n_terms: int, dtype
         return _misshapen(kind, path, truth, f"the manual gradient is of shape {shape}")
     errors = [error(each, truth, size) for each in (manual64, manual, automatic, idiomatic)]
     float64_error, manual_error, automatic_error, idiomatic_error = errors
-    scale, scale_manual, scale_automatic = (scale_factor(each, truth) for each in (manual64, manual, automatic))
     reason = ""
-    bound64, scale64 = rounding_bound(n_terms, truth.size, np.float64), scale_bound(truth, size, n_terms, np.float64)
-    bound, of_scale = rounding_bound(n_terms, truth.size, dtype), scale_bound(truth, size, n_terms, dtype)
-    if not float64_error <= bound64.value:
-        reason = f"float64 error above {bound64.value:.1e} = {bound64.origin}"
-    elif abs(scale - 1) > scale64.value:
-        reason = f"float64 scale off by more than {scale64.value:.1e} = {scale64.origin}"
-    elif not manual_error <= 2 * automatic_error + bound.value:
-        reason = f"{np.dtype(dtype)} error above twice the automatic one plus {bound.value:.1e} = {bound.origin}"
-    elif abs(scale_manual - 1) > 2 * abs(scale_automatic - 1) + of_scale.value:
-        reason = f"{np.dtype(dtype)} scale off by more than {of_scale.value:.1e} = {of_scale.origin}"
+    for precision, mine, machine in ((np.float64, manual64, truth), (dtype, manual, automatic)):
+        broken = unexplained(mine, machine, truth, size, n_terms, precision)
+        reason = reason or (broken and f"{np.dtype(precision)} {broken}")
     distance = ulp_distance(manual, automatic)
     max_ulp, median_ulp = (float(np.max(distance)), float(np.median(distance))) if distance.size else (0.0, 0.0)
     closer = "equal"
@@ -161,7 +153,7 @@ def row(kind: str, path: str, tensors: Tensors, size: float, n_terms: int, dtype
         closer=closer,
         max_ulp=max_ulp,
         median_ulp=median_ulp,
-        scale=scale,
+        scale=scale_factor(manual64, truth),
         cosine=cosine(manual64, truth),
         worst=tuple(map(int, worst)),
         manual=at_worst[0],

@@ -45,24 +45,28 @@ def autodiff(evidence: Evidence) -> list[Finding]:
             tolerance, bound = evidence.tolerance(i, k)
             finding = compared("autodiff", name, g, truth, tolerance, bound.origin)
             if finding.ok and k < N_COTANGENTS:
-                finding = _scaled(evidence, i, k, finding)
+                finding = scaled(finding, g, truth, evidence, i, k, evidence.size(k))
             of_leaf.append(finding if finding.ok else finding._replace(pattern=likely_pattern(g, truth, n_rows)))
         findings.append(worst(of_leaf))
     return findings
 
 
-def _scaled(evidence: Evidence, i: int, k: int, finding: Finding) -> Finding:
-    """The finding, or what the scale <g, truth> / <truth, truth> says against it."""
-    g, truth = evidence.pulled.by_hand[i][k], evidence.pulled.by_machine[i][k]
+def scaled(
+    finding: Finding, g: Any, truth: Any, evidence: Evidence, i: int, k: int, size: float, beside: float = 0.0
+) -> Finding:
+    """The finding of leaf i along dy k, or what the scale <g, truth> / <truth, truth> says against it.
+
+    size: of the terms that were summed; beside: what is allowed beside the bound.
+    """
     length = float(np.linalg.norm(np.asarray(truth, np.float64)))
     if length == 0:
         return finding
-    bound = scale_bound(truth, evidence.size(k), evidence.n_terms, evidence.dtype)
+    bound = scale_bound(truth, size, evidence.n_terms, evidence.dtype)
     drift = confidence(1) * math.sqrt(truth.size) * float(evidence.pulled.sensitivities[i][k]) / length
-    off = abs(scale_factor(g, truth) - 1)
-    return finding if off <= bound.value + drift else finding._replace(
-        ok=False, error=off, tolerance=bound.value + drift, origin=f"scale: {bound.origin}"
-    )  # fmt: skip
+    off, tolerance = abs(scale_factor(g, truth) - 1), beside + bound.value + drift
+    if off <= tolerance:
+        return finding
+    return finding._replace(ok=False, error=off, tolerance=tolerance, origin=f"scale: {bound.origin}")
 
 
 def adjointness(evidence: Evidence) -> list[Finding]:
@@ -112,11 +116,10 @@ def additivity(evidence: Evidence) -> list[Finding]:
         each.append(
             jax.jit(part.cotangents)([jnp.asarray(leaf) for leaf in part.leaves], [d[0][rows] for d in evidence.dys])
         )
-    has_rows = _leaf_rows(subject)
     findings = []
     for i, name in enumerate(subject.leaf_names):
         parts = [np.asarray(part[i], np.float64) for part in each]
-        together = np.concatenate(parts) if has_rows[i] else np.sum(parts, axis=0)
+        together = np.concatenate(parts) if subject.leaf_arguments[i] in subject.rows else np.sum(parts, axis=0)
         tolerance, bound = evidence.tolerance(i, 0)
         whole = evidence.pulled.by_hand[i][0]
         findings.append(compared("additivity", name, whole, together, 2 * tolerance, bound.origin))
@@ -225,7 +228,3 @@ def _take(subject: Any, rows: slice) -> tuple[Any, ...]:
         jax.tree.map(lambda leaf: leaf[rows], argument) if i in subject.rows else argument
         for i, argument in enumerate(subject.arguments)
     )
-
-
-def _leaf_rows(subject: Any) -> list[bool]:
-    return [i in subject.rows for i in subject.leaf_arguments]

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 
 from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from jaxnn.arrays import PyTree, default_float, is_floating
+from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
-from jaxnn.layer import Backward, Forward, Init, Layer
+from jaxnn.layer import Backward, Forward, Layer
 from jaxnn.layers import BatchNorm, Dense, Dropout, Rescale, Reshape
 from jaxnn.layers.normalization import BatchNormState
 from jaxnn.losses import HalfSquaredError, Loss, LossForward, SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -102,28 +103,15 @@ LOSSES: dict[type, Callable[..., jax.Array]] = {
 
 
 @dataclass(frozen=True)
-class Idiomatic:
-    """A layer or loss whose forward is the table's. It has no backward of its own: it is there to be differentiated."""
-
-    of: Any
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "of":  # what pickle and copy ask of an object that isn't made yet
-            raise AttributeError(name)
-        return getattr(self.of, name)
-
-    def init(self, key: jax.Array, shape: Any, dtype: Any = None) -> Init:
-        return self.of.init(key, shape, dtype)
-
-    def output_shape(self, shape: Any) -> Any:
-        return self.of.output_shape(shape)
+class Idiomatic(Wrapped):
+    """A layer whose forward is the table's. It has no backward of its own: it is there to be differentiated."""
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
-        y, state = LAYERS[type(self.of)](self.of, params, state, x, key, train)
+        y, state = LAYERS[type(self.layer)](self.layer, params, state, x, key, train)
         return Forward(y, state, ())
 
     def backward(self, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward:
-        raise NotImplementedError(f"the idiomatic form of {self.of} has no hand-written backward: use autodiff")
+        raise NotImplementedError(f"the idiomatic form of {self.layer} has no hand-written backward: use autodiff")
 
 
 @dataclass(frozen=True)

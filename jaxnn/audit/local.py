@@ -6,15 +6,17 @@ of it, so no error propagates. A combinator is judged with the right results of 
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, Shape, Static, is_floating
+from jaxnn.arrays import PyTree, Static, is_floating
+from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
-from jaxnn.layer import Backward, Composite, Folded, Forward, Init, Layer, Path, recipe
+from jaxnn.layer import Backward, Composite, Folded, Forward, Layer, Path, recipe
 
 N_PROBES = 16
 
@@ -30,21 +32,8 @@ class RecordedCache(NamedTuple):
 
 
 @recipe
-class Recorded:
+class Recorded(Wrapped):
     """A layer that remembers its arguments, so that its forward can be differentiated where its backward is called."""
-
-    layer: Layer
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "layer":  # what pickle and copy ask of an object that isn't made yet
-            raise AttributeError(name)
-        return getattr(self.layer, name)
-
-    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
-        return self.layer.init(key, shape, dtype)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.layer.output_shape(shape)
 
     def forward(self, params: PyTree, state: PyTree, x: PyTree, *, key: Any = None, train: bool = False) -> Forward:
         y, new_state, cache = self.layer.forward(params, state, x, key=key, train=train)
@@ -89,7 +78,7 @@ def _visit(path: Path, node: Any, params: PyTree, cache: RecordedCache, dy: PyTr
     else:
         by_hand = Backward(*layer.backward(params, cache.cache, dy))
     by_machine, _ = _pulled(layer, params, cache, dy)
-    truth, size = _pulled(layer, *_doubled((params, cache, dy)))
+    truth, size = _pulled(layer, *doubled((params, cache, dy)))
     rule = Rule(by_hand, by_machine, truth, size, dy)
     return Folded(by_machine.dparams, by_machine.dx, OrderedDict({keystr(path): rule}) | below)
 
@@ -107,17 +96,22 @@ def _pulled(layer: Layer, params: PyTree, cache: RecordedCache, dy: PyTree) -> t
         _, pull_params = jax.vjp(lambda params: of(params, cache.x), params)
         pull = lambda dy: (*pull_params(dy), None)  # noqa: E731
 
-    def add_probe(sums: Backward, key: jax.Array) -> tuple[Backward, None]:
-        return jax.tree.map(lambda total, g: total + jnp.square(g), sums, Backward(*pull(signed(dy, key)))), None
-
     by_machine = Backward(*pull(dy))
-    sums, _ = jax.lax.scan(
-        add_probe, jax.tree.map(jnp.zeros_like, by_machine), jax.random.split(jax.random.key(0), N_PROBES)
-    )
-    return by_machine, jax.tree.map(lambda total: jnp.sqrt(jnp.max(total, initial=0) / N_PROBES), sums)
+    return by_machine, term_sizes(lambda dy: Backward(*pull(dy)), dy, by_machine)
 
 
-def signed(dy: PyTree, key: jax.Array) -> PyTree:
+def term_sizes(rule: Callable[[PyTree], PyTree], dy: PyTree, like: PyTree) -> PyTree:
+    """The size of the terms that a linear rule sums into each tensor: its root mean square over random signs of dy."""
+
+    def add_probe(sums: PyTree, key: jax.Array) -> tuple[PyTree, None]:
+        return jax.tree.map(lambda total, g: total + jnp.square(g), sums, rule(_signed(dy, key))), None
+
+    keys = jax.random.split(jax.random.key(0), N_PROBES)
+    sums, _ = jax.lax.scan(add_probe, jax.tree.map(jnp.zeros_like, like), keys)
+    return jax.tree.map(lambda total: jnp.sqrt(jnp.max(total, initial=0) / N_PROBES), sums)
+
+
+def _signed(dy: PyTree, key: jax.Array) -> PyTree:
     """The error term with random signs."""
     leaves, structure = jax.tree.flatten(dy)
     keys = jax.random.split(key, len(leaves))
@@ -125,7 +119,7 @@ def signed(dy: PyTree, key: jax.Array) -> PyTree:
     return jax.tree.unflatten(structure, signed)
 
 
-def _doubled(tree: PyTree) -> PyTree:
+def doubled(tree: PyTree) -> PyTree:
     """Floating leaves in float64."""
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if _is_real(leaf) else leaf, tree)
 

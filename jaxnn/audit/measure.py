@@ -72,6 +72,24 @@ def scale_bound(truth: np.ndarray, size: float, n_terms: int, dtype: Any) -> Bou
     return Bound(_short(value), f"lambda u (sqrt(n) s / |truth| + sqrt({SHARED_ROUNDINGS})), n = {n_terms}")
 
 
+def unexplained(
+    tensor: np.ndarray, machine: np.ndarray, truth: np.ndarray, size: float, n_terms: int, dtype: Any
+) -> str:
+    """The bound that a tensor breaks, in error or in scale, and where it comes from; "" where rounding explains it.
+
+    Twice the error of `machine`, the same tensor by other means in the same precision, is allowed beside the bound.
+    """
+    bound, of_scale = rounding_bound(n_terms, truth.size, dtype), scale_bound(truth, size, n_terms, dtype)
+    off, off_machine = (error(each, truth, size) for each in (tensor, machine))
+    factor, factor_machine = (scale_factor(each, truth) for each in (tensor, machine))
+    if not off <= 2 * off_machine + bound.value:
+        beside = "twice the automatic one plus " if off_machine else ""
+        return f"error above {beside}{bound.value:.1e} = {bound.origin}"
+    if abs(factor - 1) > 2 * abs(factor_machine - 1) + of_scale.value:
+        return f"scale off by more than {of_scale.value:.1e} = {of_scale.origin}"
+    return ""
+
+
 def error(tensor: np.ndarray, truth: np.ndarray, size: float = 0.0) -> float:
     """max |tensor - truth| / max(max |truth|, size); 0 / 0 is 0.
 

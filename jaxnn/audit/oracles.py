@@ -1,7 +1,7 @@
 """Oracles that know no rule of differentiation: differences of the forward, the complex step, slopes at kinks."""
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,8 @@ from jaxnn.audit.findings import Finding, NotHere, number, worst
 from jaxnn.audit.measure import confidence, rounding_bound, unit_roundoff
 from jaxnn.audit.subjects import Leaves
 from jaxnn.audit.undecorated import complex_step
+
+FEW, N_RANDOM = 16, 2
 
 
 def differences(evidence: Evidence) -> list[Finding]:
@@ -76,8 +78,7 @@ def kinks(evidence: Evidence) -> list[Finding]:
         @jax.jit
         def sides(there: Leaves, i: int = i) -> tuple[Any, ...]:
             def value(x: jax.Array) -> jax.Array:
-                outputs = subject.outputs([*there[:i], x, *there[i + 1 :]])
-                return sum((jnp.sum(c * y) for c, y in zip(dy, outputs, strict=True)), jnp.zeros(()))
+                return _pairing(dy, subject.outputs([*there[:i], x, *there[i + 1 :]]))
 
             x = there[i]
             basis = jnp.eye(x.size).reshape(x.size, *x.shape)
@@ -93,9 +94,8 @@ def kinks(evidence: Evidence) -> list[Finding]:
         below, above = np.minimum(left, right) - slack, np.maximum(left, right) + slack
         outside = np.maximum(below - g, g - above)
         steep = np.abs(left - far_left) + np.abs(right - far_right) > 0.1 * (np.abs(left) + np.abs(right)) + 1e-6
-        outside = np.where(
-            steep | ~np.isfinite(outside), -1.0, outside
-        )  # a jump, or a singular point: no slope to be held to
+        # Where there is a jump, or a singular point, there is no slope to be held to.
+        outside = np.where(steep | ~np.isfinite(outside), -1.0, outside)
         at = int(np.argmax(outside))
         index = tuple(map(int, np.unravel_index(at, leaf.shape)))
         values = float(g[at]), float(left[at])
@@ -116,16 +116,15 @@ class Directional(NamedTuple):
     size: float
 
 
-def _directional(evidence: Evidence, few: int = 16, n_random: int = 2) -> list[Directional]:
+@lru_cache(maxsize=1)  # the differences and the complex step look along the same directions
+def _directional(evidence: Evidence) -> list[Directional]:
     """Directions in one leaf at a time: every entry of a small leaf, random ones in a large one."""
-    if "directional" in evidence.__dict__:
-        return evidence.__dict__["directional"]
     subject, dy = evidence.subject, evidence.at(0)
     if evidence.dtype != np.float64:
         raise NotHere("it needs float64")
     directions, of_leaf = [], []
     for i, leaf in enumerate(evidence.leaves):
-        basis = np.eye(leaf.size) if leaf.size <= few else evidence.rng.normal(size=(n_random, leaf.size))
+        basis = np.eye(leaf.size) if leaf.size <= FEW else evidence.rng.normal(size=(N_RANDOM, leaf.size))
         for v in basis:
             directions.append(
                 [v.reshape(x.shape) if j == i else np.zeros(x.shape) for j, x in enumerate(evidence.leaves)]
@@ -141,7 +140,7 @@ def _directional(evidence: Evidence, few: int = 16, n_random: int = 2) -> list[D
         def one(direction: Leaves) -> jax.Array:
             def at(step: jax.Array) -> jax.Array:
                 there = [x + step * h * v for x, h, v in zip(evidence.leaves, lengths, direction, strict=True)]
-                return sum((jnp.sum(c * y) for c, y in zip(dy, subject.outputs(there), strict=True)), jnp.zeros(()))
+                return _pairing(dy, subject.outputs(there))
 
             return jax.vmap(at)(jnp.asarray(steps))
 
@@ -163,8 +162,12 @@ def _directional(evidence: Evidence, few: int = 16, n_random: int = 2) -> list[D
         origin = "the difference between steps h and h/2, plus rounding / h"
         along.append(Directional(i, direction, by_hand, float(narrow), float(uncertainty), origin,
                                  float(np.abs(g * direction[i]).sum())))  # fmt: skip
-    evidence.__dict__["directional"] = along
     return along
+
+
+def _pairing(dy: Leaves, outputs: Leaves) -> jax.Array:
+    """<dy, y>."""
+    return sum((jnp.sum(c * y) for c, y in zip(dy, outputs, strict=True)), jnp.zeros(()))
 
 
 def _stacked(directions: list[Leaves]) -> Leaves:

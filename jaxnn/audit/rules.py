@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jaxnn.arrays import PyTree, is_floating
-from jaxnn.audit.local import Rule, local_rules, recorded
-from jaxnn.audit.measure import error, rounding_bound, scale_bound, scale_factor
+from jaxnn.arrays import PyTree
+from jaxnn.audit.local import Rule, doubled, local_rules, recorded
+from jaxnn.audit.measure import error, scale_factor, unexplained
 from jaxnn.audit.patterns import likely_pattern
 from jaxnn.layer import Backward, Composite, Layer, walk
 from jaxnn.losses import Loss
@@ -60,7 +60,7 @@ def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool,
     n_rows = len(arrays[2])
     with jax.enable_x64(True):
         for precision in dict.fromkeys((np.dtype(np.float64), np.dtype(dtype))):
-            given = arrays[:5] if precision == dtype else jax.tree.map(_doubled, arrays[:5])
+            given = arrays[:5] if precision == dtype else doubled(arrays[:5])
             judged = jax.tree.map(np.asarray, rules(*given))
             for path, rule in _sized(judged, layers).items():
                 for wrong in wrong_tensors(path, layers[path], rule, n_rows, precision):
@@ -109,19 +109,11 @@ def wrong_tensors(path: str, layer: Layer, sized: Sized, n_rows: int, dtype: Any
         if mine is None or right is None or mine.shape != right.shape:
             broken = "its shape is not the tensor's"
         else:
-            size, machine = sizes[name], by_machine[name]
-            bound, of_scale = (
-                rounding_bound(n_terms, right.size, dtype),
-                scale_bound(right, size, n_terms, dtype),
-            )
-            off, off_machine = (error(each, right, size) for each in (mine, machine))
-            factor, factor_machine = (scale_factor(each, right) for each in (mine, machine))
-            if not off <= 2 * off_machine + bound.value:
-                broken = f"error above {bound.value:.1e} = {bound.origin}"
-            elif abs(factor - 1) > 2 * abs(factor_machine - 1) + of_scale.value:
-                broken = f"scale off by more than {of_scale.value:.1e} = {of_scale.origin}"
-            else:
+            size = sizes[name]
+            broken = unexplained(mine, by_machine[name], right, size, n_terms, dtype)
+            if not broken:
                 continue
+            off, factor = error(mine, right, size), scale_factor(mine, right)
         pattern = likely_pattern(mine, right, n_rows)
         wrong.append(WrongRule(path, repr(layer), name, str(dtype), off, factor, pattern, broken))
     return wrong
@@ -131,10 +123,6 @@ def tensors(backward: Backward) -> dict[str, Any]:
     """By name: a parameter's path below the layer's own, and "dx"."""
     named = {keystr(path).lstrip(".") or "params": leaf for path, leaf in tree_leaves_with_path(backward[0])}
     return named | {"dx" + keystr(path): leaf for path, leaf in tree_leaves_with_path(backward[1])}
-
-
-def _doubled(leaf: Any) -> Any:
-    return leaf.astype(np.float64) if is_floating(leaf) else leaf
 
 
 def _shortened(layer: str) -> str:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.tree_util import GetAttrKey, keystr
 
 from jaxnn.arrays import PyTree, Shape, default_float, is_floating, params_dtype
+from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
 from jaxnn.layer import Backward, Composite, Forward, Init, Layer, recipe
 
@@ -22,19 +23,15 @@ class TappedParams(NamedTuple):
 
 
 @recipe
-class Tapped:
+class Tapped(Wrapped):
     """y = f(x) + tap. It has no backward of its own: it is there to be differentiated."""
 
-    layer: Layer
     n_rows: int
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         params, state = self.layer.init(key, shape, dtype)
         tap = jnp.zeros((self.n_rows, *self.output_shape(shape)), default_float(dtype))
         return Init(TappedParams(params, tap), state)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.layer.output_shape(shape)
 
     def forward(
         self, params: TappedParams, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False

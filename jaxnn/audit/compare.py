@@ -57,7 +57,7 @@ def compare(
     Returns: a `Comparison`; `print(it)` for the table.
     Raises: what `backprop` raises.
 
-    >>> import jaxnn
+    >>> import jax.numpy as jnp, jaxnn
     >>> net, loss = jaxnn.Serial(jaxnn.Dense(3), jaxnn.Tanh(), jaxnn.Dense(2)), jaxnn.SoftmaxCrossEntropy()
     >>> params, state = net.init(jax.random.key(0), (4,))
     >>> x, labels = jax.random.normal(jax.random.key(1), (8, 4)), jnp.array([0, 1] * 4)

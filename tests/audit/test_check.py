@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen
-from table import FORMS, LOSSES
+from table import FORMS, LOSSES, slow_unless
 
 from jaxnn.audit import check
 from jaxnn.audit.gates import GATES
@@ -15,7 +15,7 @@ from jaxnn.audit.gates import GATES
 X = np.random.default_rng(0).normal(size=(4, 5))
 
 
-@pytest.mark.parametrize("case", FORMS, ids=str)
+@pytest.mark.parametrize("case", slow_unless(FORMS, FORMS[::4]), ids=str)
 def test_every_layer_passes_every_gate(case):
     point = case.point()
     key = point.key if case.draws else None
@@ -23,7 +23,7 @@ def test_every_layer_passes_every_gate(case):
     assert report.ok, str(report)
 
 
-@pytest.mark.parametrize("case", LOSSES[::6], ids=str)
+@pytest.mark.parametrize("case", slow_unless(LOSSES[::6], LOSSES[:1]), ids=str)
 def test_every_loss_passes_every_gate(case):
     y, target, _ = case.point()
     report = check(case.loss, y, target)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from bugs.bug import Bug
+from bugs.drawing import points
 from table import FORMS, LOSSES, WITH_GRADIENT
 
 PAIRS = 3
@@ -54,23 +55,15 @@ def targets() -> Iterator[Target]:
         if cls in seen or case.integer or not case.train or too_short:
             continue
         seen.add(cls)
-
-        def arguments(seed: int, case: Any = case) -> tuple:
-            return jax.tree.map(np.asarray, tuple(case.point(seed, np.float64)[:3]))
-
         options = {"key": jax.random.key(0) if case.draws else None, "train": True}
         method = "fold" if hasattr(case.layer, "children") else "backward"
-        yield Target(cls, method, case.layer, arguments, options)
+        yield Target(cls, method, case.layer, points(case, 3), options)
     for case in LOSSES:
         cls = type(case.loss)
         if cls in seen or case.name not in ("real", "masked", "probabilities"):
             continue
         seen.add(cls)
-
-        def points(seed: int, case: Any = case) -> tuple:
-            return tuple(map(np.asarray, case.point(seed, np.float64)[:2]))
-
-        yield Target(cls, "backward", case.loss, points, {})
+        yield Target(cls, "backward", case.loss, points(case, 2), {})
 
 
 def _mutated(target: Target, rng: np.random.Generator, pairs: bool) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -100,7 +93,11 @@ def _changes(tree: ast.Module) -> Iterator[tuple[str, int, ast.AST]]:
         if id(node) in skipped:
             continue
         for new in _instead(node):
-            yield f"line {getattr(node, 'lineno', 0)}: {ast.unparse(node)} -> {ast.unparse(new)}", number, new
+            yield (
+                f"node {number}, line {getattr(node, 'lineno', 0)}: {ast.unparse(node)} -> {ast.unparse(new)}",
+                number,
+                new,
+            )
 
 
 def _instead(node: ast.AST) -> Iterator[ast.AST]:

@@ -76,7 +76,7 @@ def pulled(case, function, point, dy) -> Pulled:
     return Pulled((y, state), dparams, dx[0] if dx else None)
 
 
-@pytest.mark.parametrize("case", slow_unless(WITH_GRADIENT, FORMS), ids=str)
+@pytest.mark.parametrize("case", slow_unless(WITH_GRADIENT, FORMS[::3]), ids=str)
 def test_it_is_backward(case):
     """And so what JAX makes of the plain forward; y and state are forward's own."""
     point = case.point()
@@ -307,7 +307,7 @@ def test_four_devices_equal_one(specs):
     assert difference(many, jax.jit(partial(of_each, BY_MACHINE))(PARAMS, X, LABELS)) <= SAME
 
 
-@pytest.mark.parametrize("case", FORMS, ids=str)
+@pytest.mark.parametrize("case", slow_unless(FORMS, FORMS[::3]), ids=str)
 def test_on_a_mesh_every_form_is_summed_as_jax_grad_sums(case):
     """Also where rows couple and dice are thrown: the same program on each device, by hand and by machine."""
     point = case.point()

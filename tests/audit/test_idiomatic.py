@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from gradients import SAME, error
-from table import LAYERS, LOSSES
+from table import FORMS, LAYERS, LOSSES, slow_unless
 
 import jaxnn
 from jaxnn.audit.idiomatic import LAYERS as FORMS
@@ -14,7 +14,7 @@ from jaxnn.audit.idiomatic import idiomatic, idiomatic_loss
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-@pytest.mark.parametrize("case", [case for case in LAYERS if not case.integer], ids=str)
+@pytest.mark.parametrize("case", slow_unless([case for case in LAYERS if not case.integer], FORMS), ids=str)
 def test_a_layer_is_its_idiomatic_form(case):
     point, other = case.point(), idiomatic(case.layer)
     assert type(case.layer) in FORMS

@@ -7,7 +7,7 @@ from gradients import SAME, error
 from table import FORMS, LAYERS, LOSSES, slow_unless
 
 import jaxnn
-from jaxnn.audit.idiomatic import LAYERS as FORMS
+from jaxnn.audit.idiomatic import LAYERS as LAYER_FORMS
 from jaxnn.audit.idiomatic import LOSSES as LOSS_FORMS
 from jaxnn.audit.idiomatic import idiomatic, idiomatic_loss
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", slow_unless([case for case in LAYERS if not case.integer], FORMS), ids=str)
 def test_a_layer_is_its_idiomatic_form(case):
     point, other = case.point(), idiomatic(case.layer)
-    assert type(case.layer) in FORMS
+    assert type(case.layer) in LAYER_FORMS
 
     def both(layer):
         def value(params, x):

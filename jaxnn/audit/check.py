@@ -1,6 +1,7 @@
 """`check`: the gates of `gates.py` for anybody's rule."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jaxnn.audit.findings import Finding, NotHere, compared
 from jaxnn.audit.gates import GATES, scaled
 from jaxnn.audit.measure import scale_factor
 from jaxnn.audit.patterns import likely_pattern
+from jaxnn.audit.programs import Programs
 from jaxnn.audit.subjects import Subject, subject_of
 
 PRECISIONS = ("float32", "bfloat16")
@@ -54,17 +56,86 @@ class Report:
         return "\n".join(lines)
 
 
-def check(
-    subject: Any,
-    *arguments: Any,
-    key: jax.Array | None = None,
-    train: bool = True,
-    rows: tuple[int, ...] = (),
-    couples: bool = False,
-    gates: tuple[str, ...] | None = None,
-    until_failure: bool = False,
-    seed: int = 0,
-) -> Report:
+class Auditor:
+    """`check` for many points: what it compiles for a rule is compiled once.
+
+    >>> audit = Auditor((jnp.sin, lambda x, dy: (dy * jnp.cos(x),)), gates=("autodiff", "differences"))
+    >>> all(audit(np.random.default_rng(seed).normal(size=5), seed=seed).ok for seed in range(20))
+    True
+    """
+
+    def __init__(
+        self,
+        subject: Any,
+        *,
+        key: jax.Array | None = None,
+        train: bool = True,
+        rows: tuple[int, ...] = (),
+        couples: bool = False,
+        gates: tuple[str, ...] | None = None,
+        until_failure: bool = False,
+    ) -> None:
+        unknown = set(gates or ()) - {*GATES, *PRECISIONS}
+        if unknown:
+            raise ValueError(f"check: unknown gates {sorted(unknown)}: there are {', '.join([*GATES, *PRECISIONS])}")
+        self.subject_at = partial(subject_of, subject, key=key, train=train, rows=rows, couples=couples)
+        self.gates = tuple(GATES) + PRECISIONS if gates is None else gates
+        self.until_failure = until_failure
+        self.programs: Programs | None = None
+
+    def __call__(self, *arguments: Any, seed: int = 0) -> Report:
+        """The report at these arguments; the seed draws cotangents and directions."""
+        whole = self.subject_at(arguments)
+        if not whole.leaves:
+            raise TypeError(f"check: {whole.name} has no floating argument, so no gradient to audit")
+        self.programs = self.programs or Programs(whole)
+        findings: list[Finding] = []
+        skipped: list[Skipped] = []
+        # A foreign rule may rely on both promotions.
+        promotions = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"), promotions[0], promotions[1]:
+            evidence = Evidence(whole.cast(np.float64), seed, self.programs)
+            for name in [*GATES, *PRECISIONS]:
+                if name not in self.gates:
+                    continue
+                try:
+                    findings += GATES[name](evidence) if name in GATES else self._in_precision(whole, name, seed)
+                except NotHere as reason:
+                    skipped.append(Skipped(name, str(reason)))
+                broken = any(not finding.ok for finding in findings)
+                if broken and (self.until_failure or name == "structure"):
+                    break
+        return Report(whole.name, tuple(findings), tuple(skipped))
+
+    def _in_precision(self, whole: Subject, precision: str, seed: int) -> list[Finding]:
+        """No worse than twice the machine's own error in this precision plus the rounding bound; the scale likewise."""
+        low = whole.cast(jnp.dtype(precision))
+        try:
+            evidence = Evidence(low, seed, self.programs)
+            pulled = evidence.pulled
+        except (TypeError, NotImplementedError) as reason:
+            raise NotHere(str(reason).splitlines()[0][:100]) from reason
+        if evidence.dtype != jnp.dtype(precision):
+            raise NotHere(f"the forward gives {evidence.dtype} for {precision}")
+        truth = Evidence(low.cast(np.float64), seed, self.programs)
+        truth.dys = [np.asarray(dy, np.float64) for dy in evidence.dys]
+        findings = []
+        for i, name in enumerate(whole.leaf_names):
+            for k in range(2):
+                mine, machine, right = pulled.by_hand[i][k], pulled.by_machine[i][k], truth.pulled.by_machine[i][k]
+                if not np.isfinite(right).all():
+                    continue
+                room, bound = evidence.tolerance(i, k)
+                tolerance = 2 * _farthest(machine, right) + room
+                finding = compared(precision, name, mine, right, tolerance, f"twice automatic + {bound.origin}")
+                if finding.ok:
+                    beside = 2 * abs(scale_factor(machine, right) - 1)
+                    finding = scaled(finding, mine, right, evidence, i, k, beside)
+                findings.append(finding if finding.ok else finding._replace(pattern=likely_pattern(mine, right)))
+        return findings
+
+
+def check(subject: Any, *arguments: Any, seed: int = 0, **options: Any) -> Report:
     """Audit a rule for cotangents at a point: a layer's, a loss's, a pair's, a function's, a Flax or Equinox module's.
 
     The gates run in float64, on the arguments in float64: structure, shapes and dtypes; against `jax.vjp` of the
@@ -73,13 +144,15 @@ def check(
     Then in float32 and bfloat16 against the float64 truth, no worse than twice the machine's own error there.
 
     Args:
-        subject: see `audit.subjects`: a layer takes (params, state, x), a loss (y, target), a pair (f, backward) and a
-            function their own arguments, a Flax or Equinox module its inputs (linen: variables first).
+        subject: see `audit.subjects`: a layer takes (params, state, x), a loss (y, target), a penalty (params), a pair
+            (f, backward) and a function their own arguments, a Flax or Equinox module its inputs (linen: variables
+            first).
         key, train: as a layer's forward takes them.
         rows: which arguments have the examples of a batch along their first axis, for additivity; layers and losses
             know. couples: whether rows have a say in one another's outputs.
         gates: names of `GATES` and of the precisions to run; None for all.
         until_failure: stop at the first gate that fails.
+        seed: draws cotangents and directions.
     Returns: a `Report`; `print(it)`.
     Raises: TypeError for what has no rule to audit; whatever the forward raises.
 
@@ -88,60 +161,7 @@ def check(
     >>> report.ok, report.failures[0].pattern
     (False, 'a factor: times 1.001')
     """
-    unknown = set(gates or ()) - {*GATES, *PRECISIONS}
-    if unknown:
-        raise ValueError(f"check: unknown gates {sorted(unknown)}: there are {', '.join([*GATES, *PRECISIONS])}")
-    whole = subject_of(subject, arguments, key=key, train=train, rows=rows, couples=couples)
-    if not whole.leaves:
-        raise TypeError(f"check: {whole.name} has no floating argument, so no gradient to audit")
-    findings: list[Finding] = []
-    skipped: list[Skipped] = []
-    # A foreign rule may rely on both promotions.
-    promotions = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"), promotions[0], promotions[1]:
-        evidence = Evidence(whole.cast(np.float64), seed)
-        for name, gate in GATES.items():
-            if gates is not None and name not in gates:
-                continue
-            try:
-                findings += gate(evidence)
-            except NotHere as reason:
-                skipped.append(Skipped(name, str(reason)))
-            broken = any(not finding.ok for finding in findings)
-            if broken and (until_failure or name == "structure"):
-                return Report(whole.name, tuple(findings), tuple(skipped))
-        for precision in PRECISIONS:
-            if gates is None or precision in gates:
-                try:
-                    findings += _in_precision(whole, precision, seed)
-                except (TypeError, NotImplementedError) as reason:
-                    skipped.append(Skipped(precision, str(reason).splitlines()[0][:100]))
-    return Report(whole.name, tuple(findings), tuple(skipped))
-
-
-def _in_precision(subject: Subject, precision: str, seed: int) -> list[Finding]:
-    """No worse than twice the machine's own error in this precision plus the rounding bound; the scale likewise."""
-    low = subject.cast(jnp.dtype(precision))
-    evidence = Evidence(low, seed)
-    if evidence.dtype != jnp.dtype(precision):
-        raise TypeError(f"the forward gives {evidence.dtype} for {precision}")
-    truth = Evidence(low.cast(np.float64), seed)
-    truth.dys = [np.asarray(dy, np.float64) for dy in evidence.dys]
-    findings = []
-    for i, name in enumerate(subject.leaf_names):
-        for k in range(2):
-            mine, machine = evidence.pulled.by_hand[i][k], evidence.pulled.by_machine[i][k]
-            right = truth.pulled.by_machine[i][k]
-            if not np.isfinite(right).all():
-                continue
-            room, bound = evidence.tolerance(i, k)
-            tolerance = 2 * _farthest(machine, right) + room
-            finding = compared(precision, name, mine, right, tolerance, f"twice automatic + {bound.origin}")
-            if finding.ok:
-                beside = 2 * abs(scale_factor(machine, right) - 1)
-                finding = scaled(finding, mine, right, evidence, i, k, truth.size(k), beside)
-            findings.append(finding if finding.ok else finding._replace(pattern=likely_pattern(mine, right)))
-    return findings
+    return Auditor(subject, **options)(*arguments, seed=seed)
 
 
 def _farthest(a: Any, b: Any) -> float:

@@ -14,17 +14,19 @@ import numpy as np
 
 from jaxnn.audit.evidence import MIXED, N_COTANGENTS, Evidence
 from jaxnn.audit.findings import Finding, NotHere, compared, number, worst
-from jaxnn.audit.measure import confidence, rounding_bound, scale_bound, scale_factor, unit_roundoff
+from jaxnn.audit.measure import confidence, rounding_bound, scale_bound, scale_factor
 from jaxnn.audit.oracles import by_complex_step, differences, kinks
 from jaxnn.audit.patterns import likely_pattern
 from jaxnn.audit.subjects import Leaves
+
+MOST_ROWS = 32  # of a batch that is taken apart row by row; a larger one is halved
 
 
 def structure(evidence: Evidence) -> list[Finding]:
     """Cotangents of the arguments' structure, shapes and dtypes."""
     subject, leaves = evidence.subject, evidence.leaves
     try:
-        given = jax.eval_shape(subject.cotangents, leaves, evidence.at(0))
+        given = jax.eval_shape(subject.cotangents, leaves, evidence.at(0), evidence.others)
     except TypeError as wrong:
         return [Finding("structure", subject.name, False, math.nan, 0.0, str(wrong))]
     return [
@@ -37,7 +39,7 @@ def structure(evidence: Evidence) -> list[Finding]:
 def autodiff(evidence: Evidence) -> list[Finding]:
     """The rule is `jax.vjp` of the plain forward, along random and one-hot cotangents, in error and in scale."""
     found, findings = evidence.pulled, []
-    n_rows = len(evidence.outputs[0]) if evidence.outputs and evidence.outputs[0].ndim else 1
+    n_rows = evidence.shapes[0].shape[0] if evidence.shapes and evidence.shapes[0].ndim else 1
     for i, name in enumerate(evidence.subject.leaf_names):
         of_leaf = []
         for k in range(len(evidence.dys[0])):
@@ -45,24 +47,22 @@ def autodiff(evidence: Evidence) -> list[Finding]:
             tolerance, bound = evidence.tolerance(i, k)
             finding = compared("autodiff", name, g, truth, tolerance, bound.origin)
             if finding.ok and k < N_COTANGENTS:
-                finding = scaled(finding, g, truth, evidence, i, k, evidence.size(k))
+                finding = scaled(finding, g, truth, evidence, i, k)
             of_leaf.append(finding if finding.ok else finding._replace(pattern=likely_pattern(g, truth, n_rows)))
         findings.append(worst(of_leaf))
     return findings
 
 
-def scaled(
-    finding: Finding, g: Any, truth: Any, evidence: Evidence, i: int, k: int, size: float, beside: float = 0.0
-) -> Finding:
+def scaled(finding: Finding, g: Any, truth: Any, evidence: Evidence, i: int, k: int, beside: float = 0.0) -> Finding:
     """The finding of leaf i along dy k, or what the scale <g, truth> / <truth, truth> says against it.
 
-    size: of the terms that were summed; beside: what is allowed beside the bound.
+    beside: what is allowed beside the bound.
     """
     length = float(np.linalg.norm(np.asarray(truth, np.float64)))
     if length == 0:
         return finding
-    bound = scale_bound(truth, size, evidence.n_terms, evidence.dtype)
-    drift = confidence(1) * math.sqrt(truth.size) * float(evidence.pulled.sensitivities[i][k]) / length
+    bound = scale_bound(truth, float(evidence.pulled.sizes[i][k]), evidence.n_terms, evidence.dtype)
+    drift = confidence(1) * math.sqrt(truth.size) * float(evidence.pulled.wobbles[i][k]) / length
     off, tolerance = abs(scale_factor(g, truth) - 1), beside + bound.value + drift
     if off <= tolerance:
         return finding
@@ -71,15 +71,15 @@ def scaled(
 
 def adjointness(evidence: Evidence) -> list[Finding]:
     """<dy, J u> = <J^T dy, u>, with J u by `jax.jvp` of the plain forward."""
-    subject, u = evidence.subject, evidence.normal_like(evidence.leaves)
-    _, pushed = jax.jit(lambda leaves, u: jax.jvp(subject.plain, (leaves,), (u,)))(evidence.leaves, u)
+    u = evidence.normal_like(evidence.leaves)
+    pushed = evidence.programs.pushed(evidence.leaves, evidence.others, u)
     findings = []
     for k in range(N_COTANGENTS):
         left, left_size = _inner(evidence.at(k), pushed)
         right, right_size = _inner([g[k] for g in evidence.pulled.by_hand], u)
         n = evidence.n_terms + sum(leaf.size for leaf in evidence.leaves)
         bound = rounding_bound(n, 1, evidence.dtype)
-        drift = sum(float(s[k]) * float(np.abs(v).sum()) for s, v in zip(evidence.pulled.sensitivities, u, strict=True))
+        drift = sum(float(s[k]) * float(np.abs(v).sum()) for s, v in zip(evidence.pulled.wobbles, u, strict=True))
         tolerance = bound.value * max(left_size, right_size) + confidence(1) * drift
         findings.append(number("adjointness", "all", right, left, tolerance, bound.origin))
     return [worst(findings)]
@@ -101,21 +101,20 @@ def additivity(evidence: Evidence) -> list[Finding]:
 
     A subject that couples the rows must fail this, or it doesn't do what it says.
     """
-    subject = evidence.subject
+    subject, programs = evidence.subject, evidence.programs
     if not subject.rows or subject.draws:
         raise NotHere("no argument is said to have rows" if not subject.rows else "it draws by batch")
-    n_rows = _n_rows(subject)
-    piece = 2 if subject.couples else 1
+    n_rows = len(jax.tree.leaves(subject.arguments[subject.rows[0]])[0])
+    piece = 2 if subject.couples else 1 if n_rows <= MOST_ROWS else -(-n_rows // 2)
     if n_rows < 2 * piece:
         raise NotHere("it has too few rows to take apart")
-    edges = [*range(0, n_rows - n_rows % piece, piece)]
-    pieces = [slice(edge, n_rows if edge == edges[-1] else edge + piece) for edge in edges]
+    edges = [*range(0, n_rows - n_rows % piece if subject.couples else n_rows, piece)]
     each = []
-    for rows in pieces:
+    for edge in edges:
+        rows = slice(edge, n_rows if edge == edges[-1] else edge + piece)
         part = subject.at(_take(subject, rows))
-        each.append(
-            jax.jit(part.cotangents)([jnp.asarray(leaf) for leaf in part.leaves], [d[0][rows] for d in evidence.dys])
-        )
+        leaves = [jnp.asarray(leaf) for leaf in part.leaves]
+        each.append(programs.cotangents(leaves, part.others, [dy[0][rows] for dy in evidence.dys]))
     findings = []
     for i, name in enumerate(subject.leaf_names):
         parts = [np.asarray(part[i], np.float64) for part in each]
@@ -133,12 +132,11 @@ def additivity(evidence: Evidence) -> list[Finding]:
 
 def transforms(evidence: Evidence) -> list[Finding]:
     """Eager is compiled, `vmap` is a loop, and the same call gives the same bits."""
-    subject, leaves = evidence.subject, evidence.leaves
-    compiled = jax.jit(subject.cotangents)
-    once, twice = compiled(leaves, evidence.at(0)), compiled(leaves, evidence.at(0))
-    eager = subject.cotangents(leaves, evidence.at(0))
+    arguments = evidence.leaves, evidence.others, evidence.at(0)
+    once, twice = evidence.programs.cotangents(*arguments), evidence.programs.cotangents(*arguments)
+    eager = evidence.subject.cotangents(evidence.leaves, evidence.at(0))
     findings = []
-    for i, name in enumerate(subject.leaf_names):
+    for i, name in enumerate(evidence.subject.leaf_names):
         same = np.array_equal(once[i], twice[i], equal_nan=True)
         tolerance, bound = evidence.tolerance(i, 0)
         findings += [
@@ -151,46 +149,32 @@ def transforms(evidence: Evidence) -> list[Finding]:
 
 def second_order(evidence: Evidence) -> list[Finding]:
     """The rule's own derivative, along a direction, is that of `jax.vjp` of the plain forward."""
-    subject, dy, u = evidence.subject, evidence.at(0), evidence.normal_like(evidence.leaves)
-
-    def both(leaves: Leaves, u: Leaves) -> tuple[Any, Any]:
-        mine = jax.jvp(lambda leaves: subject.cotangents(leaves, dy), (leaves,), (u,))[1]
-        machine = jax.jvp(lambda leaves: jax.vjp(subject.plain, leaves)[1](dy)[0], (leaves,), (u,))[1]
-        return mine, machine
-
-    moved = [leaf * (1 + 2 * unit_roundoff(evidence.dtype)) for leaf in evidence.leaves]
+    arguments = evidence.leaves, evidence.others, evidence.at(0), evidence.normal_like(evidence.leaves)
     try:
-        program = jax.jit(both)
-        (mine, machine), (_, elsewhere) = program(evidence.leaves, u), program(moved, u)
+        jax.eval_shape(evidence.programs.rules_derivative, *arguments)
     except (TypeError, NotImplementedError, ValueError) as reason:
         raise NotHere(f"the rule can't be differentiated: {str(reason).splitlines()[0][:80]}") from reason
+    mine, machine, wobbles = evidence.programs.second_order(*arguments)
     largest = max((float(np.max(np.abs(m), initial=0)) for m in machine), default=0.0)
     findings = []
-    for name, g, truth, other in zip(subject.leaf_names, mine, machine, elsewhere, strict=True):
+    for name, g, truth, wobble in zip(evidence.subject.leaf_names, mine, machine, wobbles, strict=True):
         bound = rounding_bound(evidence.n_terms + sum(x.size for x in evidence.leaves), truth.size, evidence.dtype)
-        drift = confidence(truth.size) * float(np.max(np.abs(np.asarray(other) - np.asarray(truth)), initial=0))
-        tolerance = bound.value * largest + drift
+        tolerance = bound.value * largest + confidence(truth.size) * float(wobble)
         findings.append(compared("second order", name, np.asarray(g), np.asarray(truth), tolerance, bound.origin))
     return findings
 
 
 def extremes(evidence: Evidence) -> list[Finding]:
     """At huge, tiny, equal and zero arguments: NaN nowhere where the forward and the machine's cotangent are finite."""
-    subject, findings = evidence.subject, []
-
-    @jax.jit
-    def both(leaves: Leaves) -> tuple[Any, Any, Any]:
-        y, pull = jax.vjp(subject.plain, leaves)
-        return y, subject.cotangents(leaves, evidence.at(0)), pull(evidence.at(0))[0]
-
+    findings: list[Finding] = []
     places = {"times 1e4": lambda x: 1e4 * x, "times 1e-30": lambda x: 1e-30 * x, "all 0": jnp.zeros_like,
               "all 1": jnp.ones_like}  # fmt: skip
     for place, move in places.items():
-        y, mine, machine = both([move(leaf).astype(leaf.dtype) for leaf in evidence.leaves])
-        if not all(np.isfinite(each).all() for each in y):
+        there = evidence.elsewhere([move(leaf).astype(leaf.dtype) for leaf in evidence.leaves]).pulled
+        if not all(np.isfinite(y).all() for y in there.outputs):
             continue
-        for name, g, truth in zip(subject.leaf_names, mine, machine, strict=True):
-            new = np.isnan(g) & ~np.isnan(truth)
+        for name, g, truth in zip(evidence.subject.leaf_names, there.by_hand, there.by_machine, strict=True):
+            new = np.isnan(g[0]) & ~np.isnan(truth[0])
             index = tuple(map(int, np.argwhere(new)[0])) if new.any() else ()
             origin = f"no new NaN, {place}"
             findings.append(Finding("extremes", name, not new.any(), float(new.sum()), 0.0, origin, index))
@@ -217,10 +201,6 @@ def _inner(a: Leaves, b: Leaves) -> tuple[float, float]:
     products = [np.ravel(np.asarray(x, np.float64) * np.asarray(y, np.float64)) for x, y in zip(a, b, strict=True)]
     flat = np.concatenate(products) if products else np.zeros(1)
     return float(flat.sum()), float(np.abs(flat).sum())
-
-
-def _n_rows(subject: Any) -> int:
-    return len(jax.tree.leaves(subject.arguments[subject.rows[0]])[0])
 
 
 def _take(subject: Any, rows: slice) -> tuple[Any, ...]:

@@ -1,110 +1,126 @@
 """Oracles that know no rule of differentiation: differences of the forward, the complex step, slopes at kinks."""
 
 import math
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.audit.evidence import Evidence
-from jaxnn.audit.findings import Finding, NotHere, number, worst
+from jaxnn.audit.evidence import N_COTANGENTS, Evidence
+from jaxnn.audit.findings import Finding, NotHere, compared, number, worst
 from jaxnn.audit.measure import confidence, rounding_bound, unit_roundoff
 from jaxnn.audit.subjects import Leaves
-from jaxnn.audit.undecorated import complex_step
+from jaxnn.audit.undecorated import n_kinks
 
-FEW, N_RANDOM = 16, 2
+# Of a subject with few inputs every entry is moved, of one with many every entry of its small leaves.
+FEW_INPUTS, SMALL_LEAF, N_RANDOM = 64, 16, 2
+STEPS = np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0])
 
 
 def differences(evidence: Evidence) -> list[Finding]:
     """Five-point central differences of the forward along directions in one leaf at a time; all, where there are few.
 
-    Their own error is estimated by halving the step, and by the rounding of the values that are subtracted.
+    Their own error is estimated by halving the step, and by the rounding of the values that are subtracted. A direction
+    in which the slope to the left isn't that to the right says nothing: the point lies on a kink.
     """
-    along = _directional(evidence)
     findings = []
     for i, name in enumerate(evidence.subject.leaf_names):
-        mine = [d for d in along if d.leaf == i]
-        of_leaf = [number("differences", name, d.by_hand, d.difference, d.uncertainty, d.origin) for d in mine]
-        findings.append(worst(of_leaf))
+        mine = [slope for slope in _slopes(evidence) if slope.leaf == i and not slope.kinked]
+        origin = "the difference between steps h and h/2, plus rounding / h"
+        of_leaf = [number("differences", name, s.by_hand, s.difference, s.uncertainty, origin) for s in mine]
+        findings += [worst(of_leaf)] if of_leaf else []
+    if not findings:
+        raise NotHere("the point lies on a kink in every direction")
     return findings
 
 
 def by_complex_step(evidence: Evidence) -> list[Finding]:
     """Im f(x + ih) / h, where the forward takes complex numbers and is analytic at the point."""
-    subject, leaves = evidence.subject, evidence.leaves
-    if not all(leaf.dtype == np.float64 for leaf in leaves):
-        raise NotHere("it needs float64")
-    along, dy = _directional(evidence), evidence.at(0)
-    step = partial(complex_step, lambda *leaves: subject.outputs(leaves), leaves)
+    slopes, dy = _slopes(evidence), evidence.at(0)
+    directions = _stacked([slope.direction for slope in slopes])
     try:
-        slopes = jax.vmap(lambda v: step(v))(_stacked([d.direction for d in along]))
+        pushed = evidence.programs.complex_slopes(evidence.leaves, evidence.others, directions)
     except (TypeError, NotImplementedError, ValueError) as reason:
         raise NotHere(f"the forward takes no complex numbers: {str(reason).splitlines()[0][:80]}") from reason
+    pushed = [np.asarray(each) for each in pushed]
     findings = []
-    for i, name in enumerate(subject.leaf_names):
+    for i, name in enumerate(evidence.subject.leaf_names):
         of_leaf = []
-        for j, d in enumerate(along):
-            products = np.concatenate([np.ravel(c * np.asarray(s[j])) for c, s in zip(dy, slopes, strict=True)])
-            slope, size = float(products.sum()), float(np.abs(products).sum())
-            if d.leaf != i or not abs(slope - d.difference) <= d.uncertainty:
+        for j, slope in enumerate(slopes):
+            products = np.concatenate([np.ravel(c * each[j]) for c, each in zip(dy, pushed, strict=True)])
+            right, size = float(products.sum()), float(np.abs(products).sum())
+            if slope.leaf != i or slope.kinked or not abs(right - slope.difference) <= slope.uncertainty:
                 continue  # not analytic here: the two oracles disagree
-            sensitivity = float(np.abs(d.direction[i]).sum()) * float(evidence.pulled.sensitivities[i][0])
-            bound = rounding_bound(evidence.n_terms + d.direction[i].size, 1, evidence.dtype)
-            tolerance = bound.value * max(size, d.size) + confidence(1) * sensitivity
-            of_leaf.append(number("complex step", name, d.by_hand, slope, tolerance, bound.origin))
-        if of_leaf:
-            findings.append(worst(of_leaf))
+            v = slope.direction[i]
+            bound = rounding_bound(evidence.n_terms + v.size, 1, evidence.dtype)
+            size = max(size, float(np.abs(evidence.pulled.by_hand[i][0] * v).sum()))
+            wobble = float(np.abs(v).sum()) * float(evidence.pulled.wobbles[i][0])
+            tolerance = bound.value * size + confidence(1) * wobble
+            of_leaf.append(number("complex step", name, slope.by_hand, right, tolerance, bound.origin))
+        findings += [worst(of_leaf)] if of_leaf else []
     if not findings:
         raise NotHere("the forward isn't analytic at this point")
     return findings
 
 
 def kinks(evidence: Evidence) -> list[Finding]:
-    """Where entries are exactly 0 or equal, the rule gives a derivative between the one from the left and the right."""
-    subject = evidence.subject
-    n = sum(leaf.size for leaf in evidence.leaves)
-    if n > 64 or evidence.dtype != np.float64:
-        raise NotHere("it has more than 64 inputs" if n > 64 else "it needs float64")
-    dy, h, findings = evidence.at(0), 1e-6, []
-    for i, name in enumerate(subject.leaf_names):
-        leaf = evidence.leaves[i]
-        if leaf.size < 2:
-            continue
-        flat = jnp.ravel(leaf).at[: max(leaf.size // 2, 2)].set(0.0)
-        there = [*evidence.leaves[:i], flat.reshape(leaf.shape), *evidence.leaves[i + 1 :]]
+    """Where entries are exactly 0, or equal, the rule gives what is declared there.
 
-        @jax.jit
-        def sides(there: Leaves, i: int = i) -> tuple[Any, ...]:
-            def value(x: jax.Array) -> jax.Array:
-                return _pairing(dy, subject.outputs([*there[:i], x, *there[i + 1 :]]))
-
-            x = there[i]
-            basis = jnp.eye(x.size).reshape(x.size, *x.shape)
-            here = value(x)
-            moved = [jax.vmap(lambda e, s=s: (value(x + s * h * e) - here) / (s * h))(basis) for s in (-2, -1, 1, 2)]
-            return *moved, subject.cotangents(there, dy)[i].ravel(), jnp.abs(here)
-
-        far_left, left, right, far_right, g, size = map(np.asarray, sides(there))
-        slack = (
-            np.maximum(np.abs(left - far_left), np.abs(right - far_right))
-            + 1e3 * unit_roundoff(np.float64) * (1 + size) / h
-        )
-        below, above = np.minimum(left, right) - slack, np.maximum(left, right) + slack
-        outside = np.maximum(below - g, g - above)
-        steep = np.abs(left - far_left) + np.abs(right - far_right) > 0.1 * (np.abs(left) + np.abs(right)) + 1e-6
-        # Where there is a jump, or a singular point, there is no slope to be held to.
-        outside = np.where(steep | ~np.isfinite(outside), -1.0, outside)
-        at = int(np.argmax(outside))
-        index = tuple(map(int, np.unravel_index(at, leaf.shape)))
-        values = float(g[at]), float(left[at])
-        ok, off = bool(outside[at] <= 0), float(outside[at])
-        findings.append(Finding("kinks", name, ok, off, 0.0, "one-sided differences", index, *values))
+    Of a jaxnn layer, loss or penalty the forward declares it: the rule is its derivative by machine. Of others, where
+    the forward has one kink at the most, every entry of the Jacobian lies between the slopes to the left and the right.
+    """
+    subject, findings = evidence.subject, []
+    _require_float64_and_few(evidence)
+    if not subject.declares and n_kinks(subject.outputs, evidence.leaves, evidence.others) > 1:
+        raise NotHere("its forward has several kinks, and which of them meet isn't known")
+    for i, leaf in enumerate(evidence.leaves):
+        n = max(leaf.size // 2, 2)
+        for place in ("entries of 0", "equal entries") if leaf.size > 1 else ():
+            flat = jnp.ravel(leaf).at[:n].set(0.0 if place == "entries of 0" else jnp.ravel(leaf)[0])
+            leaves = [*evidence.leaves[:i], flat.reshape(leaf.shape), *evidence.leaves[i + 1 :]]
+            there = evidence.elsewhere(leaves)
+            where = f"{subject.leaf_names[i]} with {place}"
+            findings += _as_declared(there, where) if subject.declares else _between_sides(there, i, where)
     return findings
 
 
-class Directional(NamedTuple):
+def _as_declared(there: Evidence, where: str) -> list[Finding]:
+    findings = []
+    for i, name in enumerate(there.subject.leaf_names):
+        of_leaf = []
+        for k in range(len(there.dys[0])):
+            tolerance, bound = there.tolerance(i, k)
+            g, truth = there.pulled.by_hand[i][k], there.pulled.by_machine[i][k]
+            of_leaf.append(compared("kinks", name, g, truth, tolerance, f"{bound.origin}, at {where}"))
+        findings.append(worst(of_leaf))
+    return findings
+
+
+def _between_sides(there: Evidence, i: int, where: str) -> list[Finding]:
+    h = 1e-6
+    directions, of_leaf = _directions(there)
+    steps = np.tile(h * STEPS, (len(of_leaf), 1))
+    moved = np.asarray(there.programs.moved(there.leaves, there.others, _stacked(directions), steps))
+    moved = moved[np.array(of_leaf) == i]
+    here = moved[:, 3]
+    far_left, left, right, far_right = ((moved[:, at] - here) / (h * STEPS[at]) for at in (0, 1, 5, 6))
+    g = there.pulled.by_hand[i][N_COTANGENTS + 1 :].reshape(there.n_terms, -1).T
+    curved = np.maximum(np.abs(left - far_left), np.abs(right - far_right))
+    slack = curved + 1e3 * unit_roundoff(np.float64) * (1 + np.abs(here)) / h
+    below, above = np.minimum(left, right) - slack, np.maximum(left, right) + slack
+    outside = np.maximum(below - g, g - above)
+    # Where there is a jump, or a singular point, there is no slope to be held to.
+    steep = curved > 0.1 * (np.abs(left) + np.abs(right)) + 1e-6
+    outside = np.where(steep | ~np.isfinite(outside), -1.0, outside)
+    entry, output = np.unravel_index(int(np.argmax(outside)), outside.shape)
+    index = tuple(map(int, np.unravel_index(entry, there.leaves[i].shape)))
+    off, got, expected = (float(each[entry, output]) for each in (outside, g, left))
+    origin = f"slopes to the left and to the right, at {where}"
+    return [Finding("kinks", there.subject.leaf_names[i], off <= 0, off, 0.0, origin, index, got, expected)]
+
+
+class Slope(NamedTuple):
     """The slope of <dy, f> along one direction: by the rule, and by differences with their uncertainty."""
 
     leaf: int
@@ -112,62 +128,59 @@ class Directional(NamedTuple):
     by_hand: float
     difference: float
     uncertainty: float
-    origin: str
-    size: float
+    kinked: bool
 
 
 @lru_cache(maxsize=1)  # the differences and the complex step look along the same directions
-def _directional(evidence: Evidence) -> list[Directional]:
-    """Directions in one leaf at a time: every entry of a small leaf, random ones in a large one."""
-    subject, dy = evidence.subject, evidence.at(0)
+def _slopes(evidence: Evidence) -> list[Slope]:
     if evidence.dtype != np.float64:
         raise NotHere("it needs float64")
+    if evidence.subject.truncates:
+        raise NotHere("it is truncated by choice, and so not the derivative")
+    directions, of_leaf = _directions(evidence)
+    rms = [float(np.sqrt(np.mean(np.square(leaf)))) if leaf.size else 1.0 for leaf in evidence.leaves]
+    lengths = [1e-3 * max(1.0, rms[i]) for i in of_leaf]
+    steps = np.outer(lengths, STEPS)
+    moved = np.asarray(evidence.programs.moved(evidence.leaves, evidence.others, _stacked(directions), steps))
+    products = moved * np.concatenate([np.ravel(dy) for dy in evidence.at(0)])
+    size = float(np.max(np.sum(np.abs(products), axis=-1), initial=1e-300))
+    noise = confidence(1) * math.sqrt(evidence.n_terms + 8) * unit_roundoff(np.float64) * 4 * size
+    slopes = []
+    for i, v, h, f in zip(of_leaf, directions, lengths, products.sum(axis=-1), strict=True):
+        # f' = (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12h + O(h^4), at h and at h/2 for its own error.
+        wide = (f[0] - 8 * f[1] + 8 * f[5] - f[6]) / (12 * h)
+        narrow = (f[1] - 8 * f[2] + 8 * f[4] - f[5]) / (6 * h)
+        # To one side: f' = (-3 f(0) + 4 f(h/2) - f(h)) / h + O(h^2), at h and at 2h for its own error.
+        right, right_wide = (-3 * f[3] + 4 * f[4] - f[5]) / h, (-3 * f[3] + 4 * f[5] - f[6]) / (2 * h)
+        left, left_wide = (3 * f[3] - 4 * f[2] + f[1]) / h, (3 * f[3] - 4 * f[1] + f[0]) / (2 * h)
+        room = 2 * (abs(right - right_wide) + abs(left - left_wide)) + 8 * noise / h
+        by_hand = float(np.sum(evidence.pulled.by_hand[i][0] * v[i]))
+        uncertainty = abs(wide - narrow) + noise / h
+        slopes.append(Slope(i, v, by_hand, float(narrow), float(uncertainty), bool(abs(right - left) > room)))
+    return slopes
+
+
+def _directions(evidence: Evidence) -> tuple[list[Leaves], list[int]]:
+    """Directions in one leaf at a time, and which leaf: every entry of a small leaf, random ones in a large one."""
     directions, of_leaf = [], []
+    few = sum(leaf.size for leaf in evidence.leaves) <= FEW_INPUTS
     for i, leaf in enumerate(evidence.leaves):
-        basis = np.eye(leaf.size) if leaf.size <= FEW else evidence.rng.normal(size=(N_RANDOM, leaf.size))
-        for v in basis:
+        whole = few or leaf.size <= SMALL_LEAF
+        for v in np.eye(leaf.size) if whole else evidence.rng.normal(size=(N_RANDOM, leaf.size)):
             directions.append(
                 [v.reshape(x.shape) if j == i else np.zeros(x.shape) for j, x in enumerate(evidence.leaves)]
             )
             of_leaf.append(i)
     if not directions:
-        return []
-    steps = np.array([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])
-    lengths = [1e-3 * max(1.0, float(np.sqrt(np.mean(np.square(x))))) if x.size else 1.0 for x in evidence.leaves]
-
-    @jax.jit
-    def values(directions: Leaves) -> jax.Array:
-        def one(direction: Leaves) -> jax.Array:
-            def at(step: jax.Array) -> jax.Array:
-                there = [x + step * h * v for x, h, v in zip(evidence.leaves, lengths, direction, strict=True)]
-                return _pairing(dy, subject.outputs(there))
-
-            return jax.vmap(at)(jnp.asarray(steps))
-
-        return jax.vmap(one)(directions)
-
-    sampled = np.asarray(values(_stacked(directions)))
-    size = sum(float(np.abs(c * y).sum()) for c, y in zip(dy, evidence.outputs, strict=True))
-    along = []
-    for i, direction, v in zip(of_leaf, directions, sampled, strict=True):
-        h, g = lengths[i], evidence.pulled.by_hand[i][0]
-        # f' = (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12h + O(h^4), and the three-point rule at h/2 for its own error.
-        wide = (v[0] - 8 * v[1] + 8 * v[4] - v[5]) / (12 * h)
-        narrow = (v[1] - 8 * v[2] + 8 * v[3] - v[4]) / (6 * h)
-        rounding = (
-            confidence(1) * math.sqrt(evidence.n_terms + 8) * unit_roundoff(np.float64) * 4 * max(size, 1e-300) / h
-        )
-        uncertainty = abs(wide - narrow) + rounding
-        by_hand = float(np.sum(g * direction[i]))
-        origin = "the difference between steps h and h/2, plus rounding / h"
-        along.append(Directional(i, direction, by_hand, float(narrow), float(uncertainty), origin,
-                                 float(np.abs(g * direction[i]).sum())))  # fmt: skip
-    return along
+        raise NotHere("it has no numbers to move")
+    return directions, of_leaf
 
 
-def _pairing(dy: Leaves, outputs: Leaves) -> jax.Array:
-    """<dy, y>."""
-    return sum((jnp.sum(c * y) for c, y in zip(dy, outputs, strict=True)), jnp.zeros(()))
+def _require_float64_and_few(evidence: Evidence) -> None:
+    if evidence.dtype != np.float64:
+        raise NotHere("it needs float64")
+    if sum(leaf.size for leaf in evidence.leaves) > FEW_INPUTS or not evidence.has_jacobian:
+        raise NotHere(f"it has more than {FEW_INPUTS} inputs, or too many outputs for its Jacobian")
 
 
 def _stacked(directions: list[Leaves]) -> Leaves:

@@ -2,6 +2,7 @@
 
     a layer                     arguments params, state, x          rule: the layer's backward
     a loss                      arguments y, target                 rule: the loss's backward
+    a penalty                   arguments params                    rule: dy times its gradient
     (f, backward)               f(*arguments) -> y                  rule: backward(*arguments, dy), one cotangent each
     a function                  f(*arguments) -> y                  rule: jax.vjp, so a custom_vjp's or custom_jvp's
     a Flax module               linen: variables, inputs; nnx: inputs       rule: jax.vjp of it
@@ -12,16 +13,16 @@ What a rule is held against is `jax.vjp` of the *plain* forward: the one with ev
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from jaxnn.arrays import PyTree
+from jaxnn.arrays import PyTree, scaled
 from jaxnn.audit.undecorated import undecorated
-from jaxnn.layer import Layer, couples_batch
+from jaxnn.layer import Layer, couples_batch, walk
 from jaxnn.losses import Loss
 from jaxnn.optional import require
 
@@ -30,7 +31,13 @@ Leaves = list[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A forward and its rule. `fixed` arguments have no gradient; `rows` have the examples along their first axis."""
+    """A forward and its rule.
+
+    fixed: arguments that have no gradient. rows: those with the examples of a batch along their first axis; couples:
+    whether rows have a say in one another's outputs. draws: whether dice are thrown for a batch, and not for a row.
+    truncates: whether the rule leaves something out by choice, so that it isn't the derivative. declares: whether at a
+    kink the forward's own derivative is what the rule has to give.
+    """
 
     name: str
     arguments: tuple[PyTree, ...]
@@ -41,6 +48,8 @@ class Subject:
     rows: tuple[int, ...] = ()
     couples: bool = False
     draws: bool = False
+    truncates: bool = False
+    declares: bool = False
 
     def at(self, arguments: Sequence[PyTree]) -> "Subject":
         """The same at other arguments."""
@@ -55,40 +64,43 @@ class Subject:
     @property
     def leaves(self) -> Leaves:
         """The numbers that there is a gradient for."""
-        return [leaf for _, _, leaf in self._named()]
+        return [each.value for each in self._parts() if each.moves]
+
+    @property
+    def others(self) -> Leaves:
+        """All other arrays among the arguments: integers, keys, what is fixed."""
+        return [each.value for each in self._parts() if each.is_other]
 
     @property
     def leaf_names(self) -> list[str]:
-        return [name for _, name, _ in self._named()]
+        return [each.name for each in self._parts() if each.moves]
 
     @property
     def leaf_arguments(self) -> list[int]:
         """Which argument each leaf is of."""
-        return [i for i, _, _ in self._named()]
+        return [each.argument for each in self._parts() if each.moves]
 
-    def with_leaves(self, leaves: Sequence[Any]) -> tuple[PyTree, ...]:
-        """The arguments, with these numbers in their places."""
-        rest = iter(leaves)
-        return tuple(
-            argument if i in self.fixed else jax.tree.map(lambda leaf: next(rest) if _real(leaf) else leaf, argument)
-            for i, argument in enumerate(self.arguments)
-        )
+    def with_leaves(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> tuple[PyTree, ...]:
+        """The arguments, with these numbers in their places; others None: those that there are."""
+        moving, rest = iter(leaves), iter(self.others if others is None else others)
+        values = [next(moving) if each.moves else next(rest) if each.is_other else each.value for each in self._parts()]
+        return jax.tree.unflatten(jax.tree.structure(self.arguments), values)
 
-    def outputs(self, leaves: Sequence[Any]) -> Leaves:
+    def outputs(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> Leaves:
         """The forward's floating outputs."""
-        return [y for y in jax.tree.leaves(self.forward(*self.with_leaves(leaves))) if _real(y)]
+        return [y for y in jax.tree.leaves(self.forward(*self.with_leaves(leaves, others))) if _real(y)]
 
-    def plain(self, leaves: Sequence[Any]) -> Leaves:
+    def plain(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> Leaves:
         """The same through the primitives alone."""
-        return undecorated(lambda *leaves: self.outputs(leaves))(*leaves)
+        return undecorated(self.outputs)(list(leaves), self.others if others is None else others)
 
-    def cotangents(self, leaves: Sequence[Any], dys: Leaves) -> Leaves:
+    def cotangents(self, leaves: Sequence[Any], dys: Leaves, others: Sequence[Any] | None = None) -> Leaves:
         """What the rule makes of cotangents of the outputs: one for each leaf.
 
         Raises: TypeError if they haven't the arguments' structure.
         """
-        arguments = self.with_leaves(leaves)
-        y = jax.eval_shape(lambda leaves: self.forward(*self.with_leaves(leaves)), list(leaves))
+        arguments = self.with_leaves(leaves, others)
+        y = jax.eval_shape(lambda leaves: self.forward(*self.with_leaves(leaves, others)), list(leaves))
         returned = self.backward(*arguments, jax.tree.unflatten(jax.tree.structure(y), dys))
         if not isinstance(returned, tuple) or len(returned) != len(arguments):
             raise TypeError(f"the rule should return a tuple of {len(arguments)} cotangents, one for each argument")
@@ -98,14 +110,25 @@ class Subject:
                 found += _matched(self.names[i], argument, cotangent)
         return found
 
-    def _named(self) -> list[tuple[int, str, Any]]:
+    def _parts(self) -> list["Part"]:
         return [
-            (i, self.names[i] + keystr(path), leaf)
+            Part(i, self.names[i] + keystr(path), leaf, i not in self.fixed and _real(leaf))
             for i, argument in enumerate(self.arguments)
-            if i not in self.fixed
             for path, leaf in tree_flatten_with_path(argument)[0]
-            if _real(leaf)
         ]
+
+
+class Part(NamedTuple):
+    """One leaf of the arguments. It moves if there is a gradient for it."""
+
+    argument: int
+    name: str
+    value: Any
+    moves: bool
+
+    @property
+    def is_other(self) -> bool:
+        return not self.moves and isinstance(self.value, np.ndarray | jax.Array)
 
 
 def subject_of(
@@ -125,6 +148,8 @@ def subject_of(
         return _layer(subject, arguments, key, train)
     if isinstance(subject, Loss):
         return _loss(subject, arguments)
+    if hasattr(subject, "value") and hasattr(subject, "gradient"):
+        return _penalty(subject, arguments)
     names = tuple(f"argument {i}" for i in range(len(arguments)))
     if isinstance(subject, tuple) and len(subject) == 2 and all(map(callable, subject)):
         forward, backward = subject
@@ -149,7 +174,8 @@ def subject_of(
         forward, name = subject, getattr(subject, "__name__", repr(subject))
     else:
         raise TypeError(
-            f"check takes a layer, a loss, a function, a pair (f, backward), a Flax or an Equinox module, got a {name}"
+            "check takes a layer, a loss, a penalty, a function, a pair (f, backward), a Flax or an Equinox module, "
+            f"got a {name}"
         )
     return Subject(name, arguments, forward, _vjp_of(forward), names, rows=rows, couples=couples)
 
@@ -158,18 +184,26 @@ def _layer(layer: Layer, arguments: tuple, key: Any, train: bool) -> Subject:
     if len(arguments) != 3:
         raise TypeError(f"check: a layer takes params, state and x, got {len(arguments)} arguments")
 
-    def forward(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
+    def forward(params: PyTree, state: PyTree, x: PyTree, key: Any) -> PyTree:
         return layer.forward(params, state, x, key=key, train=train).y
 
-    def backward(params: PyTree, state: PyTree, x: PyTree, dy: PyTree) -> tuple:
+    def backward(params: PyTree, state: PyTree, x: PyTree, key: Any, dy: PyTree) -> tuple:
         cache = layer.forward(params, state, x, key=key, train=train).cache
         dparams, dx = layer.backward(params, cache, dy)
-        return dparams, None, dx
+        return dparams, None, dx, None
 
-    couples = train and couples_batch(layer)
-    names = ("params", "state", "x")
     return Subject(
-        repr(layer), arguments, forward, backward, names, fixed=(1,), rows=(2,), couples=couples, draws=key is not None
+        repr(layer),
+        (*arguments, key),
+        forward,
+        backward,
+        ("params", "state", "x", "key"),
+        fixed=(1, 3),
+        rows=(2,),
+        couples=train and couples_batch(layer),
+        draws=key is not None,
+        truncates=any(getattr(each, "truncation", None) is not None for _, each in walk(layer)),
+        declares=True,
     )
 
 
@@ -183,7 +217,18 @@ def _loss(loss: Loss, arguments: tuple) -> Subject:
     def backward(y: jax.Array, target: jax.Array, dvalues: jax.Array) -> tuple:
         return loss.backward(loss.forward(y, target).cache, dvalues), None
 
-    return Subject(repr(loss), arguments, forward, backward, ("y", "target"), fixed=(1,), rows=(0, 1))
+    names = ("y", "target")
+    return Subject(repr(loss), arguments, forward, backward, names, fixed=(1,), rows=(0, 1), declares=True)
+
+
+def _penalty(penalty: Any, arguments: tuple) -> Subject:
+    if len(arguments) != 1:
+        raise TypeError(f"check: a penalty takes params, got {len(arguments)} arguments")
+
+    def backward(params: PyTree, dvalue: jax.Array) -> tuple:
+        return (scaled(dvalue, penalty.gradient(params)),)
+
+    return Subject(repr(penalty), arguments, penalty.value, backward, ("params",), declares=True)
 
 
 def _vjp_of(forward: Callable[..., PyTree]) -> Callable[..., tuple]:

@@ -18,6 +18,10 @@ INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "remat2
 INLINED |= dict.fromkeys(CUSTOM, "call_jaxpr")
 OF_REAL_PARTS = ("lt", "le", "gt", "ge", "eq", "ne", "sign", "is_finite", "argmax", "argmin", "stop_gradient", "floor")
 
+KINKED = ("max", "min", "abs", "select_n", "clamp", "reduce_max", "reduce_min", "cummax", "cummin", "sort", "sign",
+          "reduce_window_max", "reduce_window_min", "floor", "ceil", "round")  # fmt: skip
+SUMS = ("dot_general", "conv_general_dilated", "reduce_sum", "cumsum", "reduce_window_sum", "scatter-add")
+
 Bind = Callable[[Any, Sequence[Any]], list[Any]]
 
 
@@ -34,7 +38,7 @@ def undecorated(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def plain(*arguments: Any) -> Any:
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        outputs = _evaluated(closed.jaxpr, closed.consts, jax.tree.leaves(arguments), _bound)
+        outputs = evaluated(closed.jaxpr, closed.consts, jax.tree.leaves(arguments), bound)
         return jax.tree.unflatten(jax.tree.structure(shape), outputs)
 
     return plain
@@ -43,6 +47,18 @@ def undecorated(function: Callable[..., Any]) -> Callable[..., Any]:
 def has_own_rule(function: Callable[..., Any], *arguments: Any) -> bool:
     """Whether somebody wrote a derivative rule for the function, or for one that it calls."""
     return _decorated(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def n_kinks(function: Callable[..., Any], *arguments: Any) -> int:
+    """How many operations of a function may have a kink; two where one stands behind a sum, and so may kink often."""
+    kinked = summed = 0
+    plain = jax.make_jaxpr(undecorated(function))(*arguments).jaxpr
+    for equation in plain.eqns:
+        within = [equation.primitive.name, *_names(equation)]
+        found = sum(name in KINKED for name in within)
+        kinked += found * (2 if summed or len(within) > 1 else 1)
+        summed += any(name in SUMS for name in within)
+    return kinked
 
 
 def complex_step(function: Callable[..., Any], arguments: Sequence[Any], directions: Sequence[Any]) -> Any:
@@ -54,11 +70,12 @@ def complex_step(function: Callable[..., Any], arguments: Sequence[Any], directi
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
     with jax.numpy_dtype_promotion("standard"):
         moved = [x + 1j * h * v for x, v in zip(arguments, directions, strict=True)]
-        outputs = _evaluated(closed.jaxpr, closed.consts, moved, _bound_complex)
+        outputs = evaluated(closed.jaxpr, closed.consts, moved, _bound_complex)
     return jax.tree.unflatten(jax.tree.structure(shape), [jnp.imag(y) / h for y in outputs])
 
 
-def _evaluated(jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any], bind: Bind) -> list[Any]:
+def evaluated(jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any], bind: Bind) -> list[Any]:
+    """A jaxpr's outputs, each equation by `bind`; calls of functions and of custom rules are looked into."""
     values: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arguments], strict=True))
 
     def read(atom: Any) -> Any:
@@ -69,14 +86,14 @@ def _evaluated(jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any], bind
         inner = INLINED.get(equation.primitive.name)
         if inner is not None:
             closed = equation.params[inner]
-            outputs = _evaluated(getattr(closed, "jaxpr", closed), getattr(closed, "consts", ()), inputs, bind)
+            outputs = evaluated(getattr(closed, "jaxpr", closed), getattr(closed, "consts", ()), inputs, bind)
         else:
             outputs = bind(equation, inputs)
         values.update(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _bound(equation: Any, inputs: Sequence[Any]) -> list[Any]:
+def bound(equation: Any, inputs: Sequence[Any]) -> list[Any]:
     """An equation as it stands, without the rules in the functions that it is given (a scan's body, a branch)."""
     params = {name: _stripped(value) for name, value in equation.params.items()}
     outputs = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(params))
@@ -88,7 +105,7 @@ def _stripped(value: Any) -> Any:
         return tuple(map(_stripped, value))
     if not isinstance(value, core.ClosedJaxpr) or not _decorated(value.jaxpr):
         return value
-    return jax.make_jaxpr(lambda *inputs: _evaluated(value.jaxpr, value.consts, inputs, _bound))(*value.in_avals)
+    return jax.make_jaxpr(lambda *inputs: evaluated(value.jaxpr, value.consts, inputs, bound))(*value.in_avals)
 
 
 def _decorated(jaxpr: Any) -> bool:
@@ -99,12 +116,18 @@ def _decorated(jaxpr: Any) -> bool:
     )
 
 
+def _names(equation: Any) -> list[str]:
+    """The primitives inside of an equation: a scan's body, a branch."""
+    inner = [each for jaxpr in core.jaxprs_in_params(equation.params) for each in jaxpr.eqns]
+    return [name for each in inner for name in (each.primitive.name, *_names(each))]
+
+
 def _bound_complex(equation: Any, inputs: Sequence[Any]) -> list[Any]:
     name, params = equation.primitive.name, dict(equation.params)
     if not any(jnp.iscomplexobj(each) for each in inputs):
-        return _bound(equation, inputs)
+        return bound(equation, inputs)
     if name in OF_REAL_PARTS:
-        return _bound(equation, [jnp.real(each) for each in inputs])
+        return bound(equation, [jnp.real(each) for each in inputs])
     if name == "convert_element_type":
         return list(inputs)
     if name == "abs":

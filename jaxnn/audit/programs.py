@@ -1,0 +1,120 @@
+"""What the gates compute of a subject, compiled. Every program is a function of numbers alone, so that one compilation
+serves every point of the same shapes; another dtype is another compilation.
+
+Arguments: leaves and others as `Subject` has them; dy, a cotangent of each output; dys, several along a first axis.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.audit.rounding import rounded_otherwise
+from jaxnn.audit.subjects import Leaves, Subject
+from jaxnn.audit.undecorated import complex_step
+
+N_PROBES = 16
+N_DRAWS = 8
+
+
+class Pulled(NamedTuple):
+    """Cotangents along several dys, leaf by leaf, with the dys along the first axis; and the outputs.
+
+    sizes: of the terms that are summed into a leaf's cotangent, their root mean square over random signs of dy.
+    wobbles: how far a leaf's cotangent by machine goes when all is rounded otherwise (see `rounding.py`).
+    """
+
+    outputs: Leaves
+    by_hand: Leaves
+    by_machine: Leaves
+    sizes: Leaves
+    wobbles: Leaves
+
+
+class Programs:
+    """A subject's programs; each compiles when it is first called."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.pulled = jax.jit(self._pulled)
+        self.cotangents = jax.jit(self._cotangents)
+        self.pushed = jax.jit(self._pushed)
+        self.second_order = jax.jit(self._second_order)
+        self.moved = jax.jit(self._moved)
+        self.complex_slopes = jax.jit(self._complex_slopes)
+
+    def _pulled(self, leaves: Leaves, others: Leaves, dys: Leaves, signs: Leaves) -> Pulled:
+        """signs: of dy for the probes, (N_PROBES, *dy)."""
+
+        def machine(leaves: Leaves, dys: Leaves) -> Leaves:
+            _, pull = jax.vjp(lambda leaves: self.subject.plain(leaves, others), leaves)
+            return jax.vmap(lambda dy: pull(dy)[0])(dys)
+
+        # One program in one loop: as it is; for the sizes, with other signs; for the wobbles, rounded otherwise.
+        still, draws = jnp.zeros(1 + N_PROBES, int), jnp.arange(N_DRAWS)
+        steps = jnp.concatenate([still, jnp.ones_like(draws)])
+        ones = [jnp.ones((n, *s.shape[1:]), s.dtype) for s in signs for n in (1, N_DRAWS)]
+        signs = [jnp.concatenate([ones[2 * i], s, ones[2 * i + 1]]) for i, s in enumerate(signs)]
+
+        def turn(carried: tuple, each: tuple) -> tuple[tuple, None]:
+            here, squares, wobbles = carried
+            i, step, draw, sign = each
+            signed = [dy * s[None] for dy, s in zip(dys, sign, strict=True)]
+            found = rounded_otherwise(machine)(draw, step, leaves, signed)
+            probes, wobbling = (i > 0) & (step == 0), step > 0
+            here = [jnp.where(i == 0, g, h) for g, h in zip(found, here, strict=True)]
+            squares = [s + jnp.where(probes, jnp.square(g), 0) for g, s in zip(found, squares, strict=True)]
+            away = [jnp.where(wobbling, largest(g - h), 0) for g, h in zip(found, here, strict=True)]
+            return (here, squares, [jnp.maximum(w, a) for w, a in zip(wobbles, away, strict=True)]), None
+
+        zeros = [jnp.zeros((len(dys[0]), *leaf.shape), leaf.dtype) for leaf in leaves]
+        each = jnp.arange(len(steps)), steps, jnp.concatenate([still, draws]), signs
+        none = [jnp.zeros(len(z), z.dtype) for z in zeros]
+        (by_machine, squares, wobbles), _ = jax.lax.scan(turn, (zeros, zeros, none), each)
+        by_hand = jax.vmap(lambda dy: self._cotangents(leaves, others, dy))(dys)
+        sizes = [jnp.sqrt(largest(s) / N_PROBES) for s in squares]
+        return Pulled(self.subject.outputs(leaves, others), by_hand, by_machine, sizes, wobbles)
+
+    def _cotangents(self, leaves: Leaves, others: Leaves, dy: Leaves) -> Leaves:
+        return self.subject.cotangents(leaves, dy, others)
+
+    def _pushed(self, leaves: Leaves, others: Leaves, u: Leaves) -> Leaves:
+        """J u by `jax.jvp` of the plain forward."""
+        return jax.jvp(lambda leaves: self.subject.plain(leaves, others), (leaves,), (u,))[1]
+
+    def _second_order(self, leaves: Leaves, others: Leaves, dy: Leaves, u: Leaves) -> tuple[Leaves, Leaves, Leaves]:
+        """The derivative of the rule along u, that of the machine's, and how far the latter wobbles."""
+
+        def machine(leaves: Leaves, dy: Leaves, u: Leaves) -> Leaves:
+            def pulled(leaves: Leaves) -> Leaves:
+                return jax.vjp(lambda leaves: self.subject.plain(leaves, others), leaves)[1](dy)[0]
+
+            return jax.jvp(pulled, (leaves,), (u,))[1]
+
+        turns = jnp.arange(1 + N_DRAWS)
+        each = jax.lax.map(lambda turn: rounded_otherwise(machine)(turn, jnp.minimum(turn, 1), leaves, dy, u), turns)
+        wobbles = [jnp.max(largest(g - g[:1]), initial=0) for g in each]
+        return self.rules_derivative(leaves, others, dy, u), [g[0] for g in each], wobbles
+
+    def rules_derivative(self, leaves: Leaves, others: Leaves, dy: Leaves, u: Leaves) -> Leaves:
+        """The rule's own derivative along u. Raises: whatever JAX does where a rule has none."""
+        return jax.jvp(lambda leaves: self._cotangents(leaves, others, dy), (leaves,), (u,))[1]
+
+    def _moved(self, leaves: Leaves, others: Leaves, directions: Leaves, steps: jax.Array) -> jax.Array:
+        """All outputs, flat, at every step along every direction. steps (directions, n) -> (directions, n, outputs)."""
+
+        def at(direction: Leaves, step: jax.Array) -> jax.Array:
+            there = [x + step * v for x, v in zip(leaves, direction, strict=True)]
+            return jnp.concatenate([jnp.ravel(y) for y in self.subject.outputs(there, others)])
+
+        return jax.vmap(lambda v, row: jax.vmap(lambda step: at(v, step))(row))(directions, steps)
+
+    def _complex_slopes(self, leaves: Leaves, others: Leaves, directions: Leaves) -> Leaves:
+        """J v for every direction v, by the complex step."""
+        forward = lambda *leaves: self.subject.outputs(leaves, others)  # noqa: E731
+        return jax.vmap(lambda v: complex_step(forward, leaves, v))(directions)
+
+
+def largest(stacked: jax.Array) -> jax.Array:
+    """The largest absolute entry of each along the first axis."""
+    return jnp.max(jnp.abs(stacked), axis=tuple(range(1, stacked.ndim)), initial=0)

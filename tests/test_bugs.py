@@ -1,17 +1,25 @@
 """The audit finds every escaped bug and a fixed sample of the mutants, and nothing in what is clean."""
 
+import re
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from bugs.checkers import CHECKERS
-from bugs.mutants import mutants
+from bugs.mutants import corpus, made, mutants
+from bugs.operators import KINDS
 from bugs.published import PUBLISHED
-from table import slow_unless
+from bugs.targets import TARGETS
+from bugs.trials import Trials
+from table import CASES, LOSSES, slow_unless
 
+from jaxnn import Tanh, l1, l2, walk
 from jaxnn.audit import check
 from jaxnn.audit.subjects import subject_of
+from jaxnn.layer import Backward
 
-# One mutant in so many; every class is among them.
+# One mutant in so many, and one of every class.
 EVERY = 23
 
 
@@ -35,12 +43,101 @@ def test_its_clean_twin_passes(bug):
     assert report.ok, str(report)
 
 
+def class_of(name):
+    return name.split(".")[0]
+
+
 @pytest.mark.slow
 def test_mutants_are_found():
     corpus = mutants()
-    assert len(corpus) + len(PUBLISHED) >= 150
-    assert len({bug.name for bug in corpus}) == len(corpus)
-    assert [bug.name for bug in corpus[::EVERY] if found(bug, bug.wrong, until_failure=True).ok] == []
+    sample = {class_of(bug.name): bug for bug in corpus}.values()
+    sample = {str(bug): bug for bug in [*sample, *corpus[::EVERY]]}.values()
+    assert [bug.name for bug in sample if found(bug, bug.wrong, until_failure=True).ok] == []
+
+
+# The generator.
+
+LAYERS = {type(layer) for case in CASES for _, layer in walk(case.layer)}
+CLASSES = {kind.__name__ for kind in LAYERS | {type(case.loss) for case in LOSSES} | {l1, l2}}
+
+
+def test_every_class_of_the_tables_has_a_rule_to_mutate():
+    assert [target.name for target in TARGETS] == list(dict.fromkeys(target.name for target in TARGETS))
+    assert {target.name for target in TARGETS} == CLASSES
+    assert all(len(list(made(target, seed))) > 1 for target in TARGETS for seed in (0, 1))
+
+
+def test_a_seed_makes_the_same_mutants_again():
+    def names(seed):
+        return [mutant.name for target in TARGETS for mutant in made(target, seed)]
+
+    assert names(0) == names(0)
+    assert names(1) == names(1)
+    assert not {*names(0)} & {*names(1)}
+    assert names(1) != names(2)
+
+
+@pytest.mark.slow
+def test_the_corpus():
+    bugs, same, twins, raised = corpus()
+    names = [bug.name for bug in bugs]
+    assert len(names) + len(PUBLISHED) >= 150
+    assert {class_of(name) for name in names} == CLASSES
+    assert {bug.source.removeprefix("mutant: ") for bug in bugs} == set(KINDS)
+    assert len(same) <= 0.05 * (len(bugs) + len(same))
+    everything = [*names, *(e.name for e in same), *(twin for twin, _ in twins), *raised]
+    assert len(set(everything)) == len(everything)
+    assert {first for _, first in twins} <= set(names)
+
+
+@pytest.mark.slow
+def test_a_held_out_draw_is_of_pairs_and_of_other_factors():
+    bugs, same, *_ = corpus(1)
+    assert {class_of(bug.name) for bug in bugs} == CLASSES
+    assert len(same) <= 0.05 * (len(bugs) + len(same))
+    assert not {bug.name for bug in bugs} & {bug.name for bug in mutants()}
+
+
+def with_backward(backward):
+    """A verdict on Tanh with another rule, a function of y and dy."""
+
+    class Other(Tanh):
+        def backward(self, params, cache, dy):
+            return Backward((), backward(cache.y, dy))
+
+    (target,) = [target for target in TARGETS if target.name == "Tanh"]
+    return Trials(target.cases).of(lambda _: Other())
+
+
+def test_two_changes_that_cancel_are_no_bug():
+    assert with_backward(lambda y, dy: (1 - y) * (1 + y) * dy).reason.startswith("equal bit for bit in float64 on 1000")
+
+
+def test_another_rounding_is_no_bug():
+    assert re.match(r"at most \d\.\d ulp .* apart", with_backward(lambda y, dy: dy * (1 - y * y)).reason)
+    assert with_backward(lambda y, dy: (1 + 1e-12) * (1 - y) * (1 + y) * dy).case
+
+
+def test_what_raises_is_no_bug_and_what_has_another_form_is():
+    assert with_backward(lambda y, dy: y @ dy[:2]).raised
+    assert with_backward(lambda y, dy: None).case
+    assert with_backward(lambda y, dy: ((1 - y) * (1 + y) * dy).astype(jnp.float32)).case
+
+
+def test_a_bug_is_told_by_its_first_seed():
+    """y > 0.9 is not for every point to have: the arguments start at one that has it."""
+    verdict = with_backward(lambda y, dy: jnp.where(y > 0.9, 1, (1 + y) * (1 - y)) * dy)
+    assert jnp.any(jnp.tanh(verdict.arguments(0)[2]) > 0.9)
+
+
+def test_only_backward_is_mutated():
+    """Also where forward calls the same function."""
+    (target,) = [target for target in TARGETS if target.name == "Dropout"]
+    wrong = [mutant.wrong(target.cases[0].recipe) for mutant in made(target, 0) if "through _masked" in mutant.name]
+    assert wrong
+    x, key = jnp.ones((2, 3)), jax.random.key(0)
+    right = target.cases[0].recipe.forward((), (), x, key=key, train=True).y
+    assert all(np.array_equal(each.forward((), (), x, key=key, train=True).y, right) for each in wrong)
 
 
 @pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.name)

@@ -1,199 +1,249 @@
-"""Systematic mutations of our backward code: one place of the source changed, or one returned tensor scaled.
+"""Systematic mutants of our backward code: one place of its source changed, or a tensor that it returns.
 
-The source of every `backward` and `fold` is parsed, and each site gives the mutants of `_changes`. A seed chooses the
-factors of the scaled tensors, and, where it isn't 0, pairs of changes in place of single ones. What raises is dropped:
-Python found it. What returns another shape or dtype is kept: the audit has to say so.
+The source of each rule in `targets`, and of the private functions it calls, is parsed, and each place gives the changes
+of `operators`. A seed draws the factors, and, where it isn't 0, pairs of changes in place of single ones. `trials` says
+what becomes of a mutant: what raises is dropped, for Python found it; of twins, which give the same tensors, the first
+is kept; what gives the clean rule's tensors is no bug. What gives another structure, shape or dtype is kept: the audit
+has to say so.
 """
 
 import ast
-import copy
+import functools
 import inspect
+import itertools
 import textwrap
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from bugs.bug import Bug
-from bugs.drawing import points
-from table import FORMS, LOSSES, WITH_GRADIENT
+from bugs.operators import NAMES, Change, applied, changes, rolled, rounded
+from bugs.targets import TARGETS, Target
+from bugs.trials import Trials
 
-PAIRS = 3
+# Of one function.
+PAIRS = 24
 
 
-class Target(NamedTuple):
-    """A class with a method to mutate, and where its mutants are tried."""
+class Equivalent(NamedTuple):
+    """A change that makes no bug, and why."""
 
-    cls: type
-    method: str
-    clean: Any
-    arguments: Callable[[int], tuple]
-    options: dict[str, Any]
+    name: str
+    reason: str
+
+
+class Corpus(NamedTuple):
+    """The mutants, and by name what isn't among them. twins: (a mutant dropped, the one it equals)."""
+
+    mutants: tuple[Bug, ...]
+    equivalents: tuple[Equivalent, ...]
+    twins: tuple[tuple[str, str], ...]
+    raised: tuple[str, ...]
+
+
+class Mutant(NamedTuple):
+    """A name, a kind of `operators.KINDS`, and wrong(recipe): the recipe with a rule that is mutated."""
+
+    name: str
+    kind: str
+    wrong: Callable[[Any], Any]
 
 
 def mutants(seed: int = 0) -> list[Bug]:
-    """All mutants that run, named after their class, method and change."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for target in targets():
-        for change, method in _mutated(target, rng, pairs=seed != 0):
-            wrong = _with_method(target, method)
-            name = f"{target.cls.__name__}.{target.method}: {change}"
-            bug = Bug(name, "mutant", wrong, target.clean, target.arguments, target.options)
-            if _runs(bug):
-                found.append(bug)
+    """Those of the corpus that are bugs."""
+    return list(corpus(seed).mutants)
+
+
+def equivalents(seed: int = 0) -> list[Equivalent]:
+    return list(corpus(seed).equivalents)
+
+
+@functools.cache
+def corpus(seed: int = 0) -> Corpus:
+    """Everything that a seed makes of the targets; 0 is the corpus, any other a held-out draw."""
+    bugs, same, twins, raised = [], [], [], []
+    for target in TARGETS:
+        trials, first = Trials(target.cases), {}
+        for mutant in made(target, seed):
+            verdict = trials.of(mutant.wrong)
+            if verdict.raised:
+                raised.append(mutant.name)
+            elif verdict.reason:
+                same.append(Equivalent(mutant.name, verdict.reason))
+            elif verdict.tensors in first:
+                twins.append((mutant.name, first[verdict.tensors]))
+            else:
+                first[verdict.tensors] = mutant.name
+                bugs.append(_bug(mutant, verdict.case, verdict.arguments))
+    return Corpus(tuple(bugs), tuple(same), tuple(twins), tuple(raised))
+
+
+def _bug(mutant: Mutant, case: Any, arguments: Callable[[int], tuple]) -> Bug:
+    wrong, clean = case.around(mutant.wrong(case.recipe)), case.around(case.recipe)
+    return Bug(mutant.name, f"mutant: {mutant.kind}", wrong, clean, arguments, case.options)
+
+
+def made(target: Target, seed: int) -> Iterator[Mutant]:
+    """All mutants of a target. The draws are its own, so that they don't depend on the other targets."""
+    rng = np.random.default_rng([seed, *target.name.encode()])
+    cls = type(target.cases[0].recipe)
+    rule = getattr(cls, target.method)
+    for function in _reached(cls, rule):
+        source = _parsed(function)
+        through = "" if function is rule else f" through {function.__name__}"
+        single = changes(source, _fields(function), rng)
+        for some in [(change,) for change in single] if seed == 0 else _pairs(source, single, rng):
+            yield Mutant(
+                f"{target.name}.{target.method}{through}: {', and '.join(f'{c.kind}, {c.text}' for c in some)}",
+                " and ".join(dict.fromkeys(c.kind for c in some)),
+                functools.partial(_substituted, target.method, function, _compiled(applied(source, *some), function)),
+            )
+    for part, (kind, text, f) in itertools.product(_parts(target), _of_tensors(rng, seed)):
+        yield Mutant(
+            f"{target.name}.{target.method}: {kind}, {part or 'the result'} {text}",
+            kind,
+            functools.partial(_substituted, target.method, rule, _then(rule, part, f)),
+        )
+
+
+def _pairs(source: ast.AST, single: list[Change], rng: np.random.Generator) -> Iterator[tuple[Change, Change]]:
+    """A draw of two changes, neither of them inside of the other's place."""
+    inside = [set(ast.walk(node)) for node in ast.walk(source)]
+    nodes = list(ast.walk(source))
+    drawn = {tuple(sorted(rng.choice(len(single), 2, replace=False))) for _ in range(min(PAIRS, len(single) // 2))}
+    for i, j in sorted(drawn):
+        a, b = single[i].node, single[j].node
+        if nodes[a] not in inside[b] and nodes[b] not in inside[a]:
+            yield single[i], single[j]
+
+
+# Functions.
+
+
+def _reached(cls: type, rule: Callable[..., Any]) -> list[types.FunctionType]:
+    """The rule and our private functions that it calls, or that they call, the rule first."""
+    found, todo = [], [rule]
+    while todo:
+        function = todo.pop(0)
+        if function not in found:
+            found.append(function)
+            todo += [called for _, called in _called(cls, function)]
     return found
 
 
-def targets() -> Iterator[Target]:
-    """Each class of the tables once, in a case that does not hide what its rule does."""
-    seen = set()
-    cases = sorted(WITH_GRADIENT, key=lambda case: (case not in FORMS, -case.batch))
-    for case in cases:
-        cls = type(case.layer)
-        too_short = hasattr(case.layer, "layers") and len(case.layer.layers) < 3
-        if cls in seen or case.integer or not case.train or too_short:
-            continue
-        seen.add(cls)
-        options = {"key": jax.random.key(0) if case.draws else None, "train": True}
-        method = "fold" if hasattr(case.layer, "children") else "backward"
-        yield Target(cls, method, case.layer, points(case, 3), options)
-    for case in LOSSES:
-        cls = type(case.loss)
-        if cls in seen or case.name not in ("real", "masked", "probabilities"):
-            continue
-        seen.add(cls)
-        yield Target(cls, "backward", case.loss, points(case, 2), {})
+def _called(cls: type, function: types.FunctionType) -> Iterator[tuple[str, types.FunctionType]]:
+    """Of functions that hold a rule's mathematics, those that this one names: private, or the mask of a penalty.
+
+    Not where truncation cuts: see `targets`.
+    """
+    for name in dict.fromkeys(_names(function.__code__)):
+        called = function.__globals__.get(name, getattr(cls, name, None))
+        ours = isinstance(called, types.FunctionType) and called.__module__.startswith("jaxnn.")
+        if ours and name != "_zero_at_cuts" and (name == "weight_mask" or name.startswith("_")):
+            yield name, called
 
 
-def _mutated(target: Target, rng: np.random.Generator, pairs: bool) -> Iterator[tuple[str, Callable[..., Any]]]:
-    method = getattr(target.cls, target.method)
-    tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
-    single = list(_changes(tree))
-    if pairs:
-        chosen = rng.choice(len(single), (min(PAIRS * len(single), 12), 2)) if len(single) > 1 else []
-        for i, j in chosen:
-            if i != j:
-                both = _applied(_applied(tree, *single[i][1:]), *single[j][1:])
-                yield f"{single[i][0]}, and {single[j][0]}", _compiled(both, method)
-    else:
-        for change, node, replacement in single:
-            yield change, _compiled(_applied(tree, node, replacement), method)
-    for tensor in ("dparams", "dx"):
-        for factor in (-1.0, 2.0, 0.5, 1.001, 1 + 10 ** rng.uniform(-6, -2), float(rng.uniform(0.1, 0.9))):
-            yield f"{tensor} times {factor:.7g}", _scaling(method, tensor, factor)
+def _names(code: types.CodeType) -> Iterator[str]:
+    """Global names and attributes, also those of functions inside."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
 
 
-def _changes(tree: ast.Module) -> Iterator[tuple[str, int, ast.AST]]:
-    """(what, which node by its number in `ast.walk`, what stands there instead)."""
-    function = tree.body[0]
-    assert isinstance(function, ast.FunctionDef)
-    skipped = {id(n) for part in (function.args, function.returns) if part is not None for n in ast.walk(part)}
-    for number, node in enumerate(ast.walk(tree)):
-        if id(node) in skipped:
-            continue
-        for new in _instead(node):
-            yield (
-                f"node {number}, line {getattr(node, 'lineno', 0)}: {ast.unparse(node)} -> {ast.unparse(new)}",
-                number,
-                new,
-            )
+def _parsed(function: types.FunctionType) -> ast.FunctionDef:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    return tree
 
 
-def _instead(node: ast.AST) -> Iterator[ast.AST]:
-    if isinstance(node, ast.BinOp):
-        others = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
-        if type(node.op) in others:
-            yield ast.BinOp(node.left, others[type(node.op)](), node.right)
-            yield node.left
-            yield ast.UnaryOp(ast.USub(), node.right) if isinstance(node.op, ast.Sub) else node.right
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not):
-        yield node.operand
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        yield ast.Constant(node.value + 1)
-        yield ast.Constant(node.value - 1)
-    elif isinstance(node, ast.Attribute) and node.attr == "T":
-        yield node.value
-    elif isinstance(node, ast.If | ast.IfExp):
-        changed = copy.copy(node)
-        changed.test = ast.UnaryOp(ast.Not(), node.test)
-        yield changed
-    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Name):
-        yield ast.Subscript(node.value, ast.BinOp(node.slice, ast.Sub(), ast.Constant(1)), node.ctx)
-    elif isinstance(node, ast.Call):
-        yield from _instead_of_call(node)
+def _fields(function: types.FunctionType) -> dict[str, str]:
+    """The fields of the named tuples of the function's module, each with the one after it."""
+    found = {}
+    for kind in function.__globals__.values():
+        names = getattr(kind, "_fields", ()) if isinstance(kind, type) and issubclass(kind, tuple) else ()
+        if len(names) > 1:
+            found |= dict(zip(names, [*names[1:], names[0]], strict=True))
+    return found
 
 
-def _instead_of_call(node: ast.Call) -> Iterator[ast.AST]:
-    name = ast.unparse(node.func)
-    if name == "jnp.where":
-        yield ast.Call(node.func, [node.args[0], node.args[2], node.args[1]], node.keywords)
-        yield node.args[1]
-        yield node.args[2]
-    elif name == "jnp.sum":
-        yield ast.Call(ast.parse("jnp.mean", mode="eval").body, node.args, node.keywords)
-        yield ast.Call(ast.parse("jnp.max", mode="eval").body, node.args, node.keywords)
-    elif name in ("reversed", "jnp.square", "jnp.swapaxes"):
-        yield node.args[0]
-    if any(keyword.arg == "reverse" for keyword in node.keywords):
-        kept = [keyword for keyword in node.keywords if keyword.arg != "reverse"]
-        yield ast.Call(node.func, node.args, kept)
-
-
-def _applied(tree: ast.Module, number: int, replacement: ast.AST) -> ast.Module:
-    """A copy of the tree, with another node in one place."""
-    tree = copy.deepcopy(tree)
-    wanted = next(node for i, node in enumerate(ast.walk(tree)) if i == number)
-
-    class Replace(ast.NodeTransformer):
-        def visit(self, node: ast.AST) -> ast.AST:
-            return copy.deepcopy(replacement) if node is wanted else self.generic_visit(node)
-
-    return ast.fix_missing_locations(Replace().visit(tree))
-
-
-def _compiled(tree: ast.Module, method: Callable[..., Any]) -> Callable[..., Any]:
-    function = tree.body[0]
-    assert isinstance(function, ast.FunctionDef)
-    function.decorator_list, function.returns = [], None
-    names: dict[str, Any] = dict(method.__globals__)
-    for argument in ast.walk(function.args):
+def _compiled(tree: ast.FunctionDef, function: types.FunctionType) -> types.FunctionType:
+    """The source as a function of the same module, without its annotations."""
+    tree.decorator_list, tree.returns = [], None
+    for argument in ast.walk(tree.args):
         if isinstance(argument, ast.arg):
             argument.annotation = None
-    exec(compile(tree, f"<mutant of {method.__qualname__}>", "exec"), names)
-    return names[method.__name__]
+    names = {**NAMES, **function.__globals__}
+    code = compile(ast.Module([tree], []), f"<mutant of {function.__qualname__}>", "exec")
+    exec(code, names)
+    return names[function.__name__]
 
 
-def _scaling(method: Callable[..., Any], tensor: str, factor: float) -> Callable[..., Any]:
-    def scaled(self: Any, *arguments: Any) -> Any:
-        result = method(self, *arguments)
-        times = lambda tree: jax.tree.map(lambda leaf: leaf * factor, tree)  # noqa: E731
-        if not isinstance(result, tuple):  # a loss has dy alone
-            return times(result) if tensor == "dx" else result
-        return result._replace(**{tensor: times(getattr(result, tensor))})
-
-    return scaled
+def _substituted(method: str, old: Callable[..., Any], new: Callable[..., Any], recipe: Any) -> Any:
+    """The recipe, whose rule calls `new` wherever it called `old`, however deep; forward stays as it was."""
+    cls = type(recipe)
+    functions = _reached(cls, getattr(cls, method))
+    mine = {f.__name__: f for f in functions if getattr(cls, f.__name__, None) is f}
+    changed = _of_class(recipe, {name: _calling(cls, f, old, new) for name, f in mine.items()})
+    return _of_class(recipe, {method: lambda self, *arguments: getattr(changed, method)(*arguments)})
 
 
-def _with_method(target: Target, method: Callable[..., Any]) -> Any:
-    """The clean recipe as one of a subclass with this method."""
-    cls = type(f"Mutant{target.cls.__name__}", (target.cls,), {target.method: method})
+def _calling(cls: type, function: Any, old: Callable[..., Any], new: Callable[..., Any]) -> Any:
+    if function is old:
+        return new
+    inside = {name: _calling(cls, called, old, new) for name, called in _called(cls, function)}
+    names = {**function.__globals__, **inside}
+    return types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+
+
+def _of_class(recipe: Any, methods: dict[str, Callable[..., Any]]) -> Any:
+    """The same fields in a subclass with these methods."""
+    cls = type(f"Mutant{type(recipe).__name__.removeprefix('Mutant')}", (type(recipe),), methods)
     wrong = object.__new__(cls)
-    for name, value in vars(target.clean).items():
+    for name, value in vars(recipe).items():
         object.__setattr__(wrong, name, value)
     return wrong
 
 
-def _runs(bug: Bug) -> bool:
-    """Whether it gives anything at all, and something else than the clean one's tensors."""
-    with jax.enable_x64(True):
-        subject = bug.subject()
-        dys = [np.asarray(y) for y in subject.outputs(subject.leaves)]
-        try:
-            wrong = subject.backward(*subject.arguments, dys[0])
-        except Exception:
-            return False
-        clean = bug.subject(clean=True)
-        right = clean.backward(*clean.arguments, dys[0])
-        a, b = jax.tree.leaves(wrong), jax.tree.leaves(right)
-        return len(a) != len(b) or not all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
+# What a rule returns.
+
+
+def _parts(target: Target) -> tuple[str, ...]:
+    """Fields of what the rule returns, or "" for all of it."""
+    returns = inspect.signature(getattr(type(target.cases[0].recipe), target.method)).return_annotation
+    if not hasattr(returns, "_fields"):
+        return ("",)
+    case = target.cases[0]
+    params = case.arguments(0)[0]
+    return ("dparams", "dx") if jax.tree.leaves(params) else ("dx",)
+
+
+def _of_tensors(rng: np.random.Generator, seed: int) -> Iterator[tuple[str, str, Callable[[jax.Array], jax.Array]]]:
+    """(kind, text, what becomes of each tensor); of a held-out draw only what is drawn."""
+    drawn = [1 + 10 ** rng.uniform(-6, -2), rng.uniform(0.1, 0.9)]
+    drawn += [1 - 10 ** rng.uniform(-6, -2), -rng.uniform(0.1, 0.9)] if seed else []
+    for factor in drawn if seed else [2.0, 0.5, 1.001, *drawn]:
+        yield "factor", f"times {factor:.9g}", functools.partial(jnp.multiply, float(factor))
+    if seed:
+        return
+    yield "sign", "times -1", jnp.negative
+    yield "dropped term", "0", jnp.zeros_like
+    yield "dropped term", "0 in the last row", lambda leaf: leaf.at[-1:].set(0)
+    yield "dtype", "as float32", lambda leaf: leaf.astype(jnp.float32)
+    yield "dtype", "rounded to float32", lambda leaf: leaf.astype(jnp.float32).astype(leaf.dtype)
+    yield "dtype", "rounded to bfloat16", rounded
+    yield "transposition", "transposed, or a vector reversed", lambda leaf: leaf.mT if leaf.ndim > 1 else leaf[::-1]
+    yield "stale", "of the row before", rolled
+
+
+def _then(rule: Callable[..., Any], part: str, f: Callable[[jax.Array], jax.Array]) -> Callable[..., Any]:
+    def mutated(self: Any, *arguments: Any) -> Any:
+        result = rule(self, *arguments)
+        if not part:
+            return jax.tree.map(f, result)
+        return result._replace(**{part: jax.tree.map(f, getattr(result, part))})
+
+    return mutated

@@ -69,17 +69,17 @@ def test_every_class_of_the_tables_has_a_rule_to_mutate():
 
 def test_a_seed_makes_the_same_mutants_again():
     def names(seed):
-        return [mutant.name for target in TARGETS for mutant in made(target, seed)]
+        return [mutant.name for target in TARGETS[::3] for mutant in made(target, seed)]
 
-    assert names(0) == names(0)
-    assert names(1) == names(1)
-    assert not {*names(0)} & {*names(1)}
-    assert names(1) != names(2)
+    held_out = names(1)
+    assert names(1) == held_out
+    assert names(2) != held_out
+    assert not {*names(0)} & {*held_out}
 
 
 @pytest.mark.slow
 def test_the_corpus():
-    bugs, same, twins, raised = corpus()
+    bugs, same, twins, raised = corpus(0)
     names = [bug.name for bug in bugs]
     assert len(names) + len(PUBLISHED) >= 150
     assert {class_of(name) for name in names} == CLASSES

@@ -62,7 +62,7 @@ def equivalents(seed: int = 0) -> list[Equivalent]:
 
 
 @functools.cache
-def corpus(seed: int = 0) -> Corpus:
+def corpus(seed: int) -> Corpus:
     """Everything that a seed makes of the targets; 0 is the corpus, any other a held-out draw."""
     bugs, same, twins, raised = [], [], [], []
     for target in TARGETS:

@@ -248,7 +248,7 @@ def _without_values(function: ast.FunctionDef) -> Quiet:
             if node.targets[0].id.startswith("d") and not isinstance(node.value, ast.Tuple):
                 assigned.add(node.value)
         elif isinstance(node, ast.Attribute) and node.attr in WITHOUT_VALUES:
-            shapes |= set(ast.walk(node.value))
+            shapes |= set(ast.walk(node.value if node.attr == "value" else node))  # a Step's value is an array
         elif isinstance(node, ast.keyword) and node.arg == "axis":
             everywhere |= set(ast.walk(node.value))
         elif isinstance(node, ast.Return) and node.value is not None:

@@ -1,8 +1,9 @@
 """What is mutated: the backward of every class of the tables, each in cases that don't hide what its rule does.
 
 The first case of a class is square (batch, steps and features of one size), so that a swapped axis runs instead of
-raising; the others take the branches that the first one doesn't. A truncated `Recurrent` isn't among them: its rule
-isn't the derivative of its forward, so that whatever is held against differences fails there, right or wrong.
+raising; an LSTM has four gates for columns, so that its second one is. The others take the branches that the first one
+doesn't. A truncated `Recurrent` isn't among them: its rule isn't the derivative of its forward, so that whatever is
+held against differences fails there, right or wrong.
 """
 
 from collections.abc import Callable
@@ -152,7 +153,10 @@ COMBINATORS = (
 
 CELLS = (
     Target("backward", (in_layer(TanhCell(3), (3, 3), around=in_sequence),)),
-    Target("backward", (in_layer(LSTMCell(3), (3, 3), around=in_sequence),)),
+    Target(
+        "backward",
+        (in_layer(LSTMCell(3), (3, 3), around=in_sequence), in_layer(LSTMCell(1), (3, 4), 4, around=in_sequence)),
+    ),
 )
 
 LOSSES = (

@@ -80,7 +80,8 @@ class _Tried:
         """The cotangents that the rule gives at n points, with a leading axis of n. Raises what the rule raises."""
         arguments, dys = self.points(n)
         subject = self._subject(wrong)
-        rule = jax.vmap(lambda arguments, dy: subject.backward(*arguments, dy))
+        key = subject.arguments[len(arguments) :]  # a layer's; the same at every point
+        rule = jax.vmap(lambda arguments, dy: subject.backward(*arguments, *key, dy))
         with _as_the_audit_runs():
             jax.eval_shape(rule, arguments, dys)  # a loop refuses what its Python twin would let pass
             with jax.disable_jit():
@@ -108,7 +109,8 @@ class _Tried:
     def _points(self, n: int) -> tuple[tuple, Any]:
         with _as_the_audit_runs():
             many = [self.case.arguments(seed) for seed in range(n)]
-            y = jax.eval_shape(self._subject(lambda recipe: recipe).forward, *many[0])
+            subject = self._subject(lambda recipe: recipe)
+            y = jax.eval_shape(subject.forward, *subject.arguments)
         rng = np.random.default_rng(n)
         dys = jax.tree.map(lambda leaf: rng.normal(size=(n, *leaf.shape)), y)
         return jax.tree.map(lambda *leaves: np.stack(leaves), *many), dys

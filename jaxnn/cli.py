@@ -21,6 +21,7 @@ tyro = require("tyro", "cli")
 
 MISTAKES = (ValueError, TypeError, OSError, ImportError, OverflowError, MemoryError, jax.errors.JaxRuntimeError)
 Folder = Annotated[Path, tyro.conf.Positional]
+OptionalFolder = Annotated[Path | None, tyro.conf.Positional]
 
 
 @dataclass(frozen=True)
@@ -54,21 +55,33 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Compare:
-    """Hold a trained network's hand-written gradient against the automatic one; exit status 1 if they differ."""
+class Compare(Recipe):
+    """Hold the hand-written gradient of a run, of what train would make or of any model against the automatic one.
 
-    run: Folder
-    """Folder that train wrote."""
+    Exit status 1 if they differ."""
+
+    run: OptionalFolder = None
+    """Folder that train wrote; None means the network of the options below, freshly initialised."""
+    model: str | None = None
+    """module.py:name or package.module:name: a layer, or a function that makes one, in the network's place."""
+    save: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """File to write the comparison to, by its ending .json, .md or .png; may be given several times."""
+    every_rule: bool = False
+    """Judge each layer's own rule even where all gradients agree."""
+    rows: int | None = None
+    """Examples to compare on; None means those of a step, at most 128."""
 
     def act(self) -> int:
-        return commands.compare(self.run)
+        return commands.compare(
+            self.run, _recipe(self), model=self.model, save=self.save, every_rule=self.every_rule, rows=self.rows
+        )
 
 
 @dataclass(frozen=True)
 class Summary(Recipe):
     """Show layers, output shapes, parameters and cache bytes, of a run or of what train would make."""
 
-    run: Annotated[Path | None, tyro.conf.Positional] = None
+    run: OptionalFolder = None
     """Folder that train wrote; None means the network of the options below."""
 
     def act(self) -> int:

@@ -1,5 +1,6 @@
 """What a run shows: tables in the terminal, and its learning curve as a figure."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +85,14 @@ def print_facts(title: str, facts: Iterable[tuple[str, Any]]) -> None:
     for name, value in facts:
         table.add_row(name, f"{value:,.4f}" if isinstance(value, float) else str(value))
     _print(table)
+
+
+def print_comparison(comparison: Any) -> None:
+    """A `Comparison`: in colours on a terminal, else as plain text, whose columns line up at any width."""
+    if sys.stdout.isatty():
+        require("rich.console", "cli").Console(highlight=False).print(comparison)
+    else:
+        print(comparison, flush=True)
 
 
 def _table(title: str, *columns: str) -> Any:

@@ -26,7 +26,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
 
 from jaxnn import __version__
 from jaxnn.arrays import PyTree
-from jaxnn.combinators import Serial
+from jaxnn.layer import Layer
 from jaxnn.optional import require
 from jaxnn.recipes import Problem, Recipe, as_json, from_json
 
@@ -117,7 +117,7 @@ def read_config(folder: Path) -> tuple[Recipe, Problem]:
     return recipe, from_json(Problem, content["problem"], f"{path}: problem")
 
 
-def write_params(folder: Path, net: Serial, recipe: Recipe, learned: Learned) -> None:
+def write_params(folder: Path, net: Layer, recipe: Recipe, learned: Learned) -> None:
     """Params and state in one file, each array under its tree path, such as `params[2].weight`."""
     arrays, _ = _by_name(learned)
     # safetensors writes memory as it lies, so each array must lie in row-major order.
@@ -127,7 +127,7 @@ def write_params(folder: Path, net: Serial, recipe: Recipe, learned: Learned) ->
     require("safetensors.numpy", "cli").save_file(arrays, folder / PARAMS, metadata=metadata)
 
 
-def read_params(folder: Path, net: Serial, problem: Problem) -> Learned:
+def read_params(folder: Path, net: Layer, problem: Problem) -> Learned:
     """What a run learned, if it fits the network that the run's recipe makes.
 
     Raises: FileNotFoundError; ValueError if the file is damaged, or its network, names, shapes or dtypes are others.

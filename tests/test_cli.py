@@ -1,5 +1,8 @@
 """The command line: what is understood, and one line for what isn't. The commands have tests of their own."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from jaxnn import cli, commands
@@ -11,8 +14,13 @@ from jaxnn.recipes import Data, Network, Objective, Recipe, Training, Update
 def asked(monkeypatch):
     """What the commands are asked to do, in place of doing it."""
     calls = []
+
+    def ask(*arguments, name, **options):
+        calls.append((name, *arguments, *options.values()))
+        return 0
+
     for name in ("train", "evaluate", "compare", "summary"):
-        monkeypatch.setattr(commands, name, lambda *arguments, name=name: calls.append((name, *arguments)) or 0)
+        monkeypatch.setattr(commands, name, partial(ask, name=name))
     return calls
 
 
@@ -56,7 +64,13 @@ def test_the_second_example_of_the_design(asked):
         ("train --hidden", ("train", Recipe(network=Network(())), None, True)),
         ("evaluate a", ("evaluate", "a", None, None, "test")),
         ("evaluate a --data b.npz --split train", ("evaluate", "a", "b.npz", None, "train")),
-        ("compare a", ("compare", "a")),
+        ("compare a", ("compare", "a", Recipe(), None, (), False, None)),
+        ("compare", ("compare", None, Recipe(), None, (), False, None)),
+        ("compare --hidden 3 --rows 9", ("compare", None, Recipe(network=Network((3,))), None, (), False, 9)),
+        (
+            "compare --save a.md --save b.png --model m.py:net --every-rule",
+            ("compare", None, Recipe(), "m.py:net", (Path("a.md"), Path("b.png")), True, None),
+        ),
         ("summary", ("summary", None, Recipe())),
         ("summary a", ("summary", "a", Recipe())),
         ("summary --hidden 3", ("summary", None, Recipe(network=Network((3,))))),
@@ -124,7 +138,7 @@ def test_a_mistake_is_one_line_and_status_2(line, words, width, capsys, monkeypa
     ],
 )
 def test_errors_become_a_line(error, status, line, capsys, monkeypatch):
-    def fail(run):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(commands, "compare", fail)
@@ -133,7 +147,7 @@ def test_errors_become_a_line(error, status, line, capsys, monkeypatch):
 
 
 def test_a_bug_is_not_dressed_as_a_mistake(monkeypatch):
-    def fail(run):
+    def fail(*_, **__):
         raise AssertionError("a bug")
 
     monkeypatch.setattr(commands, "compare", fail)

@@ -99,14 +99,13 @@ class Comparison:
         Raises: ValueError for another ending.
         """
         path = Path(path)
+        require_ending(path)
         if path.suffix == ".json":
             path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
         elif path.suffix == ".md":
             path.write_text(self.markdown())
-        elif path.suffix == ".png":
-            show.heat_map(self, path)
         else:
-            raise ValueError(f"a comparison is saved as .json, .md or .png, got {path.name!r}")
+            show.heat_map(self, path)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it; NaN and infinities are strings there."""
@@ -118,6 +117,12 @@ class Comparison:
             "costs": [each._asdict() for each in self.costs],
         }
         return _plain(found)
+
+
+def require_ending(path: Path) -> None:
+    """A path that `Comparison.save` can write to, as far as its name says."""
+    if path.suffix not in (".json", ".md", ".png"):
+        raise ValueError(f"a comparison is saved as .json, .md or .png, got {path.name!r}")
 
 
 def row(kind: str, path: str, tensors: Tensors, size: float, n_terms: int, dtype: Any) -> Row:

@@ -1,24 +1,82 @@
-"""jaxnn compare: the hand-written gradient of a trained network against the automatic one."""
+"""jaxnn compare: the hand-written gradient against the automatic one, of a run, of a fresh network or of any model."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from jaxnn import audit
-from jaxnn.commands.setting import examples, first_batch, setting
-from jaxnn.runs import read_config, read_params
+from jaxnn.audit.comparison import require_ending
+from jaxnn.commands.model import named_model
+from jaxnn.commands.setting import Split, examples, first_batch, recipe_of, setting
+from jaxnn.examples import checked
+from jaxnn.layer import Layer
+from jaxnn.losses import Loss
+from jaxnn.recipes import Network, Recipe
+from jaxnn.report import print_comparison
+from jaxnn.run import Keys
+from jaxnn.runs import read_params
 
 
-def compare(run: Path) -> int:
-    """Print the comparison on one batch of the run's training examples; 0 if all gradients agree, else 1."""
-    recipe, problem = read_config(run)
+def compare(
+    run: Path | None,
+    recipe: Recipe,
+    *,
+    model: str | None = None,
+    save: Sequence[Path] = (),
+    every_rule: bool = False,
+    rows: int | None = None,
+) -> int:
+    """Print the comparison on the first training examples, and save it; 0 if all gradients agree, else 1.
+
+    The network is a run's as trained, or the model's or the one that the recipe would make, both as their seed starts
+    them; data, loss and penalty are the recipe's.
+    """
+    for path in save:
+        require_ending(path)
+    _require_one_network(run, recipe, model)
+    recipe, problem = recipe_of(run, recipe)
     with setting(recipe):
         found = examples(recipe, problem)
-        net, loss = recipe.net(problem), recipe.objective.loss_function()
-        params, state = read_params(run, net, problem)
-        x, y = first_batch(recipe, found)
-        key = jax.random.key(recipe.training.seed)
-        comparison = audit.compare(net, loss, params, state, x, y, key=key, penalty=recipe.objective.penalty())
-    print(f"Manual and automatic gradients of {run} on {len(x)} training examples")
-    print(comparison)
+        net = recipe.net(found.problem) if model is None else named_model(model)
+        loss, batch = recipe.objective.loss_function(), first_batch(recipe, found, rows)
+        keys = Keys.of(jax.random.key(recipe.training.seed))
+        if model is not None:
+            _require_fit(model, net, loss, batch, found.name)
+        if run is not None:
+            params, state = read_params(run, net, found.problem)
+        else:
+            params, state = net.init(keys.init, found.problem.shape, recipe.precision.dtype)
+        options = {"key": keys.noise, "penalty": recipe.objective.penalty(), "every_rule": every_rule}
+        comparison = audit.compare(net, loss, params, state, *batch, **options)
+    of = run or model or f"a fresh network for {found.name}"
+    print(f"Manual and automatic gradients of {of} on {len(batch[0])} training examples")
+    print_comparison(comparison)
+    for path in save:
+        comparison.save(path)
     return 0 if comparison.ok else 1
+
+
+def _require_one_network(run: Path | None, recipe: Recipe, model: str | None) -> None:
+    if model is None:
+        return
+    if run is not None:
+        raise ValueError("a run has its own network: give either its folder or --model")
+    if recipe.network != Network():
+        raise ValueError("a model is the whole network: give either --model or the options of train's network")
+
+
+def _require_fit(model: str, net: Layer, loss: Loss, batch: Split, data: str) -> None:
+    """Take shapes alone through model and loss, so that what doesn't fit is said before anything is computed."""
+    x: Any = batch[0]
+
+    def output(key: jax.Array) -> jax.Array:
+        params, state = net.init(key, x.shape[1:], x.dtype if x.dtype.kind == "f" else None)
+        return net.forward(params, state, x, key=key, train=True).y
+
+    try:
+        jax.eval_shape(output, jax.random.key(0))
+        checked(batch, net, loss)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{model} doesn't fit {data}, with examples {x.shape[1:]} of {x.dtype}: {error}") from error

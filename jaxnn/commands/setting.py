@@ -12,6 +12,7 @@ import numpy as np
 from jaxnn.data import Dataset, load
 from jaxnn.evaluation import Metric, accuracy
 from jaxnn.recipes import Problem, Recipe
+from jaxnn.runs import read_config
 
 Split = tuple[np.ndarray, np.ndarray]
 COMPARED_ROWS = 128
@@ -27,6 +28,18 @@ class Examples(NamedTuple):
     validation: Split | None
     test: Split | None
     metric: Metric | None
+
+
+def recipe_of(run: Path | None, recipe: Recipe) -> tuple[Recipe, Problem | None]:
+    """The recipe of a run and what its network depends on, or the recipe that is given in its place.
+
+    Raises: ValueError if both are given; what `read_config` raises.
+    """
+    if run is None:
+        return recipe, None
+    if recipe != Recipe():
+        raise ValueError("a run has its own recipe: give either its folder or options")
+    return read_config(run)
 
 
 @contextmanager
@@ -89,8 +102,14 @@ def _one_hot(labels: np.ndarray, n_classes: int, name: str) -> np.ndarray:
     return np.eye(n_classes)[labels]
 
 
-def first_batch(recipe: Recipe, found: Examples) -> Split:
-    """The examples on which gradients are compared: a mini-batch, and at most `COMPARED_ROWS`."""
+def first_batch(recipe: Recipe, found: Examples, n_rows: int | None = None) -> Split:
+    """The examples on which gradients are compared: so many; None means a mini-batch, and at most `COMPARED_ROWS`.
+
+    Raises: ValueError if there aren't so many.
+    """
     x, y = found.train
-    n_rows = min(recipe.training.rows_a_step(len(x)) if recipe.training.loop == "mbgd" else len(x), COMPARED_ROWS)
+    if n_rows is None:
+        n_rows = min(recipe.training.rows_a_step(len(x)) if recipe.training.loop == "mbgd" else len(x), COMPARED_ROWS)
+    if not 0 < n_rows <= len(x):
+        raise ValueError(f"--rows {n_rows} is out of range: {found.name} has {len(x)} training examples")
     return x[:n_rows], y[:n_rows]

@@ -18,7 +18,7 @@ from jaxnn.fit import Fit, fit
 from jaxnn.layer import Layer
 from jaxnn.losses import HalfSquaredError, Loss
 from jaxnn.recipes import Recipe
-from jaxnn.report import learning_curve, print_facts, print_layers
+from jaxnn.report import learning_curve, print_comparison, print_facts, print_layers
 from jaxnn.run import start
 from jaxnn.runs import (
     LEARNING_CURVE,
@@ -70,7 +70,8 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
     options = {"key": run.keys.noise, "penalty": penalty, "costs": False}
     comparison = audit.compare(net, loss, run.params, run.state, x, y, **options)
     print(f"Manual and automatic gradients on {len(x)} training examples")
-    print(comparison, end="\n\n", flush=True)
+    print_comparison(comparison)
+    print(flush=True)
 
     with new_folder(output, found.name) as folder:
         write_config(folder, recipe, problem)

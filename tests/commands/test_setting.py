@@ -53,3 +53,4 @@ def test_gradients_are_compared_on_a_batch_of_bounded_size(training, n_rows):
     recipe = Recipe(training=training)
     x, y = first_batch(recipe, examples(recipe))
     assert (len(x), len(y)) == (n_rows, n_rows)
+    assert len(first_batch(recipe, examples(recipe), 9)[0]) == 9

@@ -4,9 +4,10 @@ Each writes its backward once, as a fold over its children (see `layer.fold`); `
 watching. The paths are those of the params' tree: `[i]` in Serial, `.inner` in the others.
 """
 
+import copy
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -54,12 +55,15 @@ class Serial:
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
-        for layer in layers:
-            require_layer("Serial", layer)
         object.__setattr__(self, "layers", layers)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        for layer in self.layers:
+            require_layer("Serial", layer)
 
     def __repr__(self) -> str:
-        return f"Serial({', '.join(map(repr, self.layers))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
 
     @property
     def children(self) -> tuple[tuple[Any, Layer], ...]:
@@ -251,12 +255,14 @@ class Remat:
 def mapped(net: Any, function: Callable[[Layer], Layer]) -> Layer:
     """A copy of a network with function(layer) in every layer's place: children first, then what combines them.
 
+    What combines them keeps its class and its other fields: a subclass may be there for its own rule.
+
     >>> from jaxnn.activations import ReLU, Tanh
     >>> mapped(Serial(ReLU(), Residual(ReLU())), lambda layer: Tanh() if layer == ReLU() else layer)
     Serial(Tanh(), Residual(Tanh()))
     """
     if isinstance(net, Serial):
-        net = Serial(*(mapped(layer, function) for layer in net.layers))
+        net = _with_layers(net, [mapped(layer, function) for layer in net.layers])
     elif hasattr(net, "inner"):
         net = dataclasses.replace(net, inner=mapped(net.inner, function))
     return function(net)
@@ -265,7 +271,8 @@ def mapped(net: Any, function: Callable[[Layer], Layer]) -> Layer:
 def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     """A copy of a network with another layer at a path: `replaced(net, (1, "inner", 0), Tanh())`.
 
-    The path is a fold's, or its steps as plain ints (in Serial) and "inner"; () is the network itself.
+    All around it keeps its class and its other fields. The path is a fold's, or its steps as plain ints (in Serial) and
+    "inner"; () is the network itself.
     Raises: KeyError if there is no such path.
 
     >>> from jaxnn.activations import Tanh
@@ -279,10 +286,18 @@ def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     if isinstance(net, Serial) and step in range(len(net.layers)):
         layers = list(net.layers)
         layers[step] = replaced(layers[step], tuple(rest), layer)
-        return Serial(*layers)
+        return _with_layers(net, layers)
     if step == "inner" and hasattr(net, "inner"):
         return dataclasses.replace(net, inner=replaced(net.inner, tuple(rest), layer))
     raise KeyError(f"replaced: {net} has no layer at {step!r}: a path holds Serial's indices and 'inner'")
+
+
+def _with_layers(serial: Serial, layers: Sequence[Layer]) -> Serial:
+    """A copy with other layers. Not by its constructor, which in a subclass may take other arguments."""
+    changed = copy.copy(serial)
+    object.__setattr__(changed, "layers", tuple(layers))
+    changed.__post_init__()
+    return changed
 
 
 def _alone(composite: Any, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward:

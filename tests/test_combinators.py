@@ -1,5 +1,6 @@
 """Combinators against what they stand for, written out; their gradients are in test_laws.py."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -10,8 +11,23 @@ from gradients import SAME, error, normal_like
 from jax.tree_util import GetAttrKey, SequenceKey
 
 import jaxnn
-from jaxnn import BatchNorm, Dense, Dropout, ReLU, Remat, Repeat, Residual, Serial, Tanh, replaced
-from jaxnn.combinators import Inner
+from jaxnn import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    LSTMCell,
+    Recurrent,
+    ReLU,
+    Remat,
+    Repeat,
+    Residual,
+    Serial,
+    Tanh,
+    TanhCell,
+    replaced,
+)
+from jaxnn.combinators import Inner, mapped
+from jaxnn.layer import recipe
 
 BLOCK = Serial(Dense(3), BatchNorm(), Tanh(), Dropout(0.3))
 
@@ -125,6 +141,64 @@ def test_replaced(path):
     assert net == Serial(Dense(3), Residual(Serial(Dense(3), ReLU()), 0.5))
     for each, layer in jaxnn.walk(net):
         assert replaced(net, each, layer) == net
+
+
+class OwnSerial(Serial):
+    """Another class, with the constructor of the first."""
+
+
+@dataclass(frozen=True)
+class NamedSerial(Serial):
+    """One field more, and so a constructor that takes the layers as a tuple."""
+
+    name: str = ""
+
+
+class OwnResidual(Residual):
+    pass
+
+
+@recipe
+class NamedRepeat(Repeat):
+    name: str = ""
+
+
+class OwnRemat(Remat):
+    pass
+
+
+class OwnRecurrent(Recurrent):
+    pass
+
+
+OWN = {
+    OwnSerial(Tanh(), Tanh()): OwnSerial(ReLU(), Tanh()),
+    NamedSerial((Tanh(), Tanh()), "a"): NamedSerial((ReLU(), Tanh()), "a"),
+    OwnResidual(Tanh(), 0.5): OwnResidual(ReLU(), 0.5),
+    NamedRepeat(Tanh(), 2, "a"): NamedRepeat(ReLU(), 2, "a"),
+    OwnRemat(Tanh()): OwnRemat(ReLU()),
+    OwnRecurrent(TanhCell(3), 2): OwnRecurrent(LSTMCell(3), 2),
+}
+
+
+@pytest.mark.parametrize("net", OWN, ids=lambda net: type(net).__name__)
+def test_a_copy_keeps_class_and_fields(net):
+    """Or a mutated combinator would turn into the right one on its way to the audit."""
+    (key, _), *_ = net.children
+    (_, other), *_ = OWN[net].children
+    around, expected = Serial(Residual(net)), Serial(Residual(OWN[net]))
+    assert replaced(around, (0, "inner", key), other) == expected
+    first = iter([other])
+    assert mapped(around, lambda layer: layer if hasattr(layer, "children") else next(first, layer)) == expected
+    assert around != expected
+
+
+def test_a_copy_takes_layers_alone():
+    for net in (Serial(Tanh()), NamedSerial((Tanh(),)), Residual(Tanh())):
+        (key, _), *_ = net.children
+        with pytest.raises(TypeError, match="takes layers, got a int"):
+            replaced(net, (key,), 3)
+    assert repr(OwnSerial(Tanh())) == "OwnSerial(Tanh())"
 
 
 @pytest.mark.parametrize("path", [(2,), (0, 0), ("inner",), (1, "outer"), (-1,)])

@@ -106,6 +106,21 @@ def test_a_planted_error_is_found_and_named(planted, wrong, tensor, pattern):
     assert comparison.worst.path in [row.path for row in comparison.rows if not row.ok]
 
 
+class Doubled(jaxnn.Serial):
+    """A Serial whose own rule is wrong: its layers' are right."""
+
+    def fold(self, visit, path, params, cache, dy):
+        dparams, dx, notes = super().fold(visit, path, params, cache, dy)
+        return jaxnn.Folded(dparams, 2 * dx, notes)
+
+
+def test_a_combinator_of_ones_own_is_judged_as_it_is():
+    comparison = compared(jaxnn.Serial(jaxnn.Dense(5), Doubled(jaxnn.Dense(4), jaxnn.Tanh()), jaxnn.Dense(3)))
+    (rule,) = comparison.wrong
+    assert (rule.path, rule.tensor) == ("[1]", "dx")
+    assert rule.factor == pytest.approx(2)
+
+
 def test_the_table_is_text_that_lines_up():
     text = str(compared(jaxnn.Serial(jaxnn.Dense(4), jaxnn.Tanh(), jaxnn.Dense(3))))
     head, rule, *rows = text.splitlines()

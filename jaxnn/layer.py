@@ -7,6 +7,7 @@ Glossary:
     cache    what forward saved and backward needs beside params
     dy, dx   the cotangents of output and input: dL/dy, the layer's *error term*, and dL/dx
     fold     one backward pass over a network, with somebody watching or nobody
+    x, y     input and output: arrays; a recurrent cell's are trees, a `Step`, and so are its dx and dy
 
 `params`, `state` and `cache` are always there, and empty (`()`) where a layer has no use for them.
 
@@ -41,21 +42,21 @@ class Init(NamedTuple):
 
 
 class Forward(NamedTuple):
-    y: jax.Array
+    y: PyTree
     state: PyTree
     cache: PyTree
 
 
 class Backward(NamedTuple):
     dparams: PyTree
-    dx: jax.Array | None
+    dx: PyTree
 
 
 class Folded(NamedTuple):
     """What one node of a fold returns: its backward, and the notes taken at it and below it, in forward order."""
 
     dparams: PyTree
-    dx: jax.Array | None
+    dx: PyTree
     notes: Notes
 
 
@@ -66,9 +67,9 @@ class Node(NamedTuple):
     layer: Any
     params: PyTree
     cache: PyTree
-    dy: jax.Array
+    dy: PyTree
     dparams: PyTree
-    dx: jax.Array | None
+    dx: PyTree
 
 
 @runtime_checkable
@@ -90,13 +91,13 @@ class Layer(Protocol):
         self,
         params: PyTree,
         state: PyTree,
-        x: jax.Array,
+        x: PyTree,
         *,
         key: jax.Array | None = None,
         train: bool = False,
     ) -> Forward: ...
 
-    def backward(self, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward: ...
+    def backward(self, params: PyTree, cache: PyTree, dy: PyTree) -> Backward: ...
 
 
 Visit = Callable[[Path, Layer, PyTree, PyTree, Any], Folded]
@@ -112,7 +113,7 @@ class Composite(Layer, Protocol):
         """(key, layer) pairs in forward order; the key is the child's step in the params' tree path."""
         ...
 
-    def fold(self, visit: Visit, path: Path, params: PyTree, cache: PyTree, dy: jax.Array) -> Folded:
+    def fold(self, visit: Visit, path: Path, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
         """Apply `visit` to the children in reverse and merge what they return."""
         ...
 
@@ -176,7 +177,7 @@ def couples_batch(net: Layer) -> bool:
     return any(getattr(layer, "couples_batch", False) for _, layer in walk(net))
 
 
-def unwatched(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: jax.Array) -> Folded:
+def unwatched(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
     """The visit of a fold with nobody watching: the layer's own backward."""
     dparams, dx = layer.backward(params, cache, dy)
     return Folded(dparams, dx, OrderedDict())
@@ -185,7 +186,7 @@ def unwatched(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: jax.A
 def watched(observe: Observer) -> Visit:
     """The visit of a fold that shows every node to `observe` and keeps what it returns, unless None, by path."""
 
-    def visit(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: jax.Array) -> Folded:
+    def visit(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
         if isinstance(layer, Composite):
             dparams, dx, below = layer.fold(visit, path, params, cache, dy)
         else:
@@ -197,7 +198,7 @@ def watched(observe: Observer) -> Visit:
     return visit
 
 
-def fold(net: Layer, params: PyTree, cache: PyTree, dy: jax.Array, observe: Observer | None = None) -> Folded:
+def fold(net: Layer, params: PyTree, cache: PyTree, dy: PyTree, observe: Observer | None = None) -> Folded:
     """The backward pass of a network, shown to `observe` where there is one."""
     visit = unwatched if observe is None else watched(observe)
     return visit((), net, params, cache, dy)

@@ -73,7 +73,7 @@ class Recurrent:
 
         def one(before: tuple, each: tuple) -> tuple[tuple, tuple]:
             (carry, cell_state), (t, x_t, key_t) = before, each
-            step: Any = Step(self._constant_at_cuts(t, carry), x_t)
+            step = Step(self._constant_at_cuts(t, carry), x_t)
             (carry, y_t), cell_state, cache = self.inner.forward(params.inner, cell_state, step, key=key_t, train=train)
             return (carry, cell_state), (y_t, cache)
 
@@ -99,9 +99,8 @@ class Recurrent:
             (dcarry, dparams), (t, dy_t, cache_t) = after, each
             if not self.sequence:
                 dy_t = jnp.where(t == last, dy, 0)
-            dstep: Any = Step(dcarry, dy_t)
-            folded: Any = visit((*path, INNER), self.inner, params.inner, cache_t, dstep)
-            dparams_t, (dbefore, dx_t), notes = folded
+            dstep = Step(dcarry, dy_t)
+            dparams_t, (dbefore, dx_t), notes = visit((*path, INNER), self.inner, params.inner, cache_t, dstep)
             return (self._zero_at_cuts(t, dbefore), added(dparams, dparams_t)), (dx_t, notes)
 
         nothing = self.inner.start(dy.shape[0], dy.dtype), params.inner

@@ -95,16 +95,14 @@ class TanhCell:
     def forward(self, params: CellParams, state: tuple, x: Step, *, key: Any = None, train: bool = False) -> Forward:
         before, x_t = _checked(self, params, x)
         h = jnp.tanh(_affine(self, params, x_t, before))
-        y: Any = Step(h, h)  # Any, for the protocol's types speak of arrays
-        return Forward(y, state, TanhCache(x_t, before, h))
+        return Forward(Step(h, h), state, TanhCache(x_t, before, h))
 
     def backward(self, params: CellParams, cache: TanhCache, dy: Step) -> Backward:
         x_t, before, h = cache
         dh = dy.carry + dy.value
         dz = (1 + h) * (1 - h) * dh  # the factored form keeps its digits as |h| nears 1
         dparams, dbefore, dx_t = _affine_backward(self, params, x_t, before, dz)
-        dx: Any = Step(dbefore, dx_t)
-        return Backward(dparams, dx)
+        return Backward(dparams, Step(dbefore, dx_t))
 
 
 class LSTMCarry(NamedTuple):
@@ -183,8 +181,7 @@ class LSTMCell:
         c = f * before.c + i * g
         tanh_c = jnp.tanh(c)
         h = o * tanh_c
-        y: Any = Step(LSTMCarry(h, c), h)
-        return Forward(y, state, LSTMCache(x_t, before, Gates(i, f, g, o), tanh_c))
+        return Forward(Step(LSTMCarry(h, c), h), state, LSTMCache(x_t, before, Gates(i, f, g, o), tanh_c))
 
     # c_t reaches the loss by the next step (the carry's dc_t) and by h_t = o tanh(c_t), whose own two ways, the next
     # step and the value, are added in dh. c_t = f c_(t-1) + i g then hands its dc to each factor, times the other one.
@@ -198,8 +195,7 @@ class LSTMCell:
         dz_o = o * (1 - o) * tanh_c * dh
         dz = jnp.concatenate([dz_i, dz_f, dz_g, dz_o], axis=-1)
         dparams, dh_before, dx_t = _affine_backward(self, params, x_t, before.h, dz)
-        dx: Any = Step(LSTMCarry(dh_before, f * dc), dx_t)
-        return Backward(dparams, dx)
+        return Backward(dparams, Step(LSTMCarry(dh_before, f * dc), dx_t))
 
 
 def _affine(cell: Any, params: CellParams, x: jax.Array, h: jax.Array) -> jax.Array:

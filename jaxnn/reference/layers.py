@@ -19,14 +19,14 @@ NO_MASKS: Masks = iter(())
 
 
 class Forward(NamedTuple):
-    y: np.ndarray
+    y: Tree
     state: Tree
     cache: Any
 
 
 class Backward(NamedTuple):
     dparams: Tree
-    dx: np.ndarray | None
+    dx: Tree
 
 
 class DenseParams(NamedTuple):

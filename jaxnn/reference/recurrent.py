@@ -55,8 +55,7 @@ class TanhCell:
         h = np.zeros_like(x.carry)
         for b in range(len(h)):
             h[b] = np.tanh(_affine(params, x.value[b], x.carry[b]))
-        y: Any = Step(h, h)
-        return Forward(y, state, (x, h))
+        return Forward(Step(h, h), state, (x, h))
 
     def backward(self, params: CellParams, cache: tuple, dy: Step) -> Backward:
         x, h = cache
@@ -92,8 +91,7 @@ class LSTMCell:
             i, f, g, o = self._gates(params, x.value[b], x.carry.h[b])
             c[b] = f * x.carry.c[b] + i * g
             h[b] = o * np.tanh(c[b])
-        y: Any = Step(LSTMCarry(h, c), h)
-        return Forward(y, state, (x, c))
+        return Forward(Step(LSTMCarry(h, c), h), state, (x, c))
 
     def backward(self, params: CellParams, cache: tuple, dy: Step) -> Backward:
         x, c = cache

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxnn.arrays import PyTree, Shape, Static, added, require_floating, require_positive, zeros_like
 from jaxnn.axes import varying_like
 from jaxnn.combinators import INNER, Inner
-from jaxnn.layer import Backward, Folded, Forward, Init, Path, Visit, recipe, unwatched
+from jaxnn.layer import Backward, Folded, Forward, Init, Layer, Path, Visit, recipe, unwatched
 from jaxnn.layers.cells import Cell, Step
 
 
@@ -132,7 +132,8 @@ class Recurrent:
 def _require_cell(candidate: Any) -> None:
     if isinstance(candidate, type):
         raise TypeError(f"Recurrent takes a cell, got the class {candidate.__name__}: write {candidate.__name__}(...)")
-    if not isinstance(candidate, Cell):
+    # Not isinstance(candidate, Cell): from Python 3.12 on that doesn't see a `start` which a wrapper hands on.
+    if not isinstance(candidate, Layer) or not hasattr(candidate, "start"):
         raise TypeError(
             f"Recurrent takes a cell, got a {type(candidate).__name__}: a cell, such as TanhCell(n) or LSTMCell(n), "
             "has start(batch, dtype), the first carry, and a layer's methods, which take and give a Step(carry, value)"

@@ -7,6 +7,7 @@ arguments and give (y, state). They differ from ours in subgradients at kinks al
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,11 +18,11 @@ from jaxnn.arrays import PyTree, default_float, is_floating
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
 from jaxnn.layer import Backward, Forward, Layer
-from jaxnn.layers import BatchNorm, Dense, Dropout, Rescale, Reshape
+from jaxnn.layers import BatchNorm, Dense, Dropout, LSTMCarry, LSTMCell, Rescale, Reshape, Step, TanhCell
 from jaxnn.layers.normalization import BatchNormState
 from jaxnn.losses import HalfSquaredError, Loss, LossForward, SigmoidCrossEntropy, SoftmaxCrossEntropy
 
-Function = Callable[..., tuple[jax.Array, PyTree]]
+Function = Callable[..., tuple[PyTree, PyTree]]
 
 
 def dense(layer: Dense, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool) -> tuple[jax.Array, PyTree]:
@@ -59,6 +60,25 @@ def rescale(
     return layer.scale * (x if is_floating(x) else x.astype(default_float())) + layer.shift, state
 
 
+# Recurrent stays as it is: it is a `lax.scan` over its cell, with its truncation. What it repeats is one of these.
+def tanh_cell(cell: TanhCell, params: Any, state: PyTree, x: Step, key: Any, train: bool) -> tuple[Step, PyTree]:
+    h = jax.nn.tanh(from_both(cell, params, x.value, x.carry))
+    return Step(h, h), state
+
+
+def lstm_cell(cell: LSTMCell, params: Any, state: PyTree, x: Step, key: Any, train: bool) -> tuple[Step, PyTree]:
+    h, c = x.carry
+    i, f, g, o = jnp.split(from_both(cell, params, x.value, h), 4, axis=-1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jax.nn.tanh(g)
+    h = jax.nn.sigmoid(o) * jax.nn.tanh(c)
+    return Step(LSTMCarry(h, c), h), state
+
+
+def from_both(cell: TanhCell | LSTMCell, params: Any, x: jax.Array, h: jax.Array) -> jax.Array:
+    dot = partial(jnp.dot, precision=cell.precision)
+    return dot(x, params.input.weight) + dot(h, params.recurrent.weight) + params.input.bias[None]
+
+
 def elementwise(function: Callable[..., jax.Array]) -> Function:
     return lambda layer, params, state, x, key, train: (function(layer, x), state)
 
@@ -68,6 +88,8 @@ LAYERS: dict[type, Function] = {
     BatchNorm: batch_norm,
     Dropout: dropout,
     Rescale: rescale,
+    TanhCell: tanh_cell,
+    LSTMCell: lstm_cell,
     Reshape: elementwise(lambda layer, x: x.reshape(x.shape[0], *layer.output_shape(x.shape[1:]))),
     Identity: elementwise(lambda layer, x: x),
     Sigmoid: elementwise(lambda layer, x: jax.nn.sigmoid(x)),
@@ -106,11 +128,11 @@ LOSSES: dict[type, Callable[..., jax.Array]] = {
 class Idiomatic(Wrapped):
     """A layer whose forward is the table's. It has no backward of its own: it is there to be differentiated."""
 
-    def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
+    def forward(self, params: PyTree, state: PyTree, x: PyTree, *, key: Any = None, train: bool = False) -> Forward:
         y, state = LAYERS[type(self.layer)](self.layer, params, state, x, key, train)
         return Forward(y, state, ())
 
-    def backward(self, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward:
+    def backward(self, params: PyTree, cache: PyTree, dy: PyTree) -> Backward:
         raise NotImplementedError(f"the idiomatic form of {self.layer} has no hand-written backward: use autodiff")
 
 

@@ -4,20 +4,31 @@ import jax
 import numpy as np
 import pytest
 from gradients import SAME, error
-from table import FORMS, LAYERS, LOSSES, slow_unless
+from table import CASES, CELLS, FORMS, LAYERS, LOSSES, RECURRENT, slow_unless
 
 import jaxnn
 from jaxnn.audit.idiomatic import LAYERS as LAYER_FORMS
 from jaxnn.audit.idiomatic import LOSSES as LOSS_FORMS
 from jaxnn.audit.idiomatic import idiomatic, idiomatic_loss
+from jaxnn.layer import Composite
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-@pytest.mark.parametrize("case", slow_unless([case for case in LAYERS if not case.integer], FORMS), ids=str)
+def test_every_layer_and_cell_that_is_not_made_of_others_has_a_form():
+    recipes = [layer for case in CASES for _, layer in jaxnn.walk(case.layer)]
+    assert {type(layer) for layer in recipes if not isinstance(layer, Composite)} == set(LAYER_FORMS)
+    assert {type(cell) for cell in CELLS} <= set(LAYER_FORMS)
+    assert {type(case.loss) for case in LOSSES} == set(LOSS_FORMS)
+
+
+REAL = [case for case in [*LAYERS, *RECURRENT] if not case.integer]
+
+
+@pytest.mark.parametrize("case", slow_unless(REAL, [*FORMS, *RECURRENT[3:5]]), ids=str)
 def test_a_layer_is_its_idiomatic_form(case):
     point, other = case.point(), idiomatic(case.layer)
-    assert type(case.layer) in LAYER_FORMS
+    assert other != case.layer
 
     def both(layer):
         def value(params, x):
@@ -35,9 +46,19 @@ def test_a_layer_is_its_idiomatic_form(case):
 @pytest.mark.parametrize("case", LOSSES, ids=str)
 def test_a_loss_is_its_idiomatic_form(case):
     y, target, _ = case.point()
-    assert type(case.loss) in LOSS_FORMS
     values = lambda loss: loss.forward(y, target).values  # noqa: E731
     assert error(values(idiomatic_loss(case.loss)), values(case.loss)) <= SAME
+
+
+def test_a_cell_in_another_form_is_a_cell_still():
+    """So that Recurrent takes it, in a comparison that asks for every rule too."""
+    net = jaxnn.Serial(jaxnn.Recurrent(jaxnn.LSTMCell(3), truncation=2, sequence=False), jaxnn.Dense(2))
+    assert idiomatic(net).layers[0].inner.start(4, np.float32)[0].shape[-1:] == (3,)
+    params, state = net.init(jax.random.key(0), (5, 2))
+    x, labels = np.random.default_rng(0).normal(size=(4, 5, 2)), np.arange(4) % 2
+    comparison = jaxnn.compare(net, jaxnn.SoftmaxCrossEntropy(), params, state, x, labels, costs=False, every_rule=True)
+    assert comparison.ok
+    assert all(row.idiomatic_error < 1e-14 for row in comparison.rows)
 
 
 def test_it_has_no_backward_and_trains_all_the_same():

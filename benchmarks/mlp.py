@@ -1,5 +1,7 @@
 """What a step of the textbook MLP costs: jaxnn by hand and by machine, plain JAX, and NumPy in three forms.
 
+By machine is `jax.grad` of our own forward, and once more of an idiomatic one (`jaxnn.audit.idiomatic`).
+
     python benchmarks/mlp.py [--rounds 60] [--hidden 128 300] [--quick] [--plot]
 
 784-128-10 and 784-300-10, sigmoid, half squared error, uint8 images, batches of 1 to all. An epoch of each candidate is
@@ -24,6 +26,7 @@ from peers.tuned_numpy import TunedNumPy
 
 import jaxnn
 from jaxnn import optional
+from jaxnn.audit import idiomatic, idiomatic_loss
 from jaxnn.examples import checked
 from jaxnn.reference import neurons
 
@@ -36,6 +39,7 @@ CONTROL = "plain JAX, again"
 NAMES = {
     "backprop": "jaxnn, backprop",
     "autodiff": "jaxnn, autodiff",
+    "idiomatic": "jaxnn, autodiff of jax.nn",
     "plain_jax": "plain JAX",
     "tuned_numpy": "NumPy, tuned",
     "plain_numpy": "NumPy, plain",
@@ -60,7 +64,7 @@ def measure(n_hidden, batch_size, n_rounds):
     order = np.asarray(jax.random.permutation(order_key, n)) if batch_size < n else np.arange(n)
     data = checked((x, t), net, loss)
 
-    def ours(gradient):
+    def ours(gradient, net=net, loss=loss):
         given = {"run": begin, "epochs": 1, "update": rule, "metric": None, "gradient": gradient}
         if batch_size == 1:
             return jaxnn.sgd(net, loss, data, **given)[0].params
@@ -79,6 +83,7 @@ def measure(n_hidden, batch_size, n_rounds):
     candidates = {
         "backprop": partial(ours, jaxnn.backprop),
         "autodiff": partial(ours, jaxnn.autodiff),
+        "idiomatic": partial(ours, jaxnn.autodiff, idiomatic(net), idiomatic_loss(loss)),
         "plain_jax": theirs,
         CONTROL: theirs,
     }
@@ -104,9 +109,10 @@ def measure(n_hidden, batch_size, n_rounds):
             for name, times in {**{name: against[name] for name in slower}, **seconds}.items()
         },
         "over_plain_jax": {
-            name: timing.ratio(seconds[name], seconds["plain_jax"]) for name in ("backprop", "autodiff", CONTROL)
+            name: timing.ratio(seconds[name], seconds["plain_jax"]) for name in candidates if name != "plain_jax"
         },
         "backprop_over_autodiff": timing.ratio(seconds["backprop"], seconds["autodiff"]),
+        "backprop_over_idiomatic": timing.ratio(seconds["backprop"], seconds["idiomatic"]),
         "over_backprop": {name: timing.ratio(against[name], against["backprop"]) for name in slower},
         "compiler": {name: counted(name, net, loss, batch_size, params) for name in ("backprop", "plain_jax")},
     }
@@ -169,26 +175,38 @@ def neuron_by_neuron(params, images, targets, order, n=3):
 
 
 def as_markdown(result):
-    """The table beside the figure, from the JSON alone."""
-    lines = [
-        "| network | batch | backprop | autodiff | plain JAX | NumPy, tuned | NumPy, plain | neuron by neuron "
-        "| backprop / plain JAX | A/A control | backprop / autodiff | tuned / backprop | plain / backprop |",
-        "|" + " --- |" * 13,
-    ]
-    for row in result["rows"]:
-        times = row["microseconds"]
-        columns = [f"{times[name]['min']:,.0f}" if name in times else "" for name in NAMES]
-        columns += map(interval, (row["over_plain_jax"]["backprop"], row["over_plain_jax"][CONTROL]))
-        columns.append(interval(row["backprop_over_autodiff"]))
-        columns += [interval(row["over_backprop"][name], 1) for name in ("tuned_numpy", "plain_numpy")]
-        batch = "all" if row["batch_size"] == row["examples"] else row["batch_size"]
-        lines.append(f"| 784-{row['hidden']}-10 | {batch} | " + " | ".join(columns) + " |")
+    """The table beside the figure, from the JSON alone; what none of its rows has measured has no column."""
+    table = [columns(row) for row in result["rows"]]
+    heads = [head for head in table[0] if any(line[head] for line in table)]
+    lines = [heads, ["---"] * len(heads), *([line[head] for head in heads] for line in table)]
+    lines = [f"| {' | '.join(line)} |" for line in lines]
     environment = ", ".join(f"{name} {value}" for name, value in result["environment"].items())
     head = "Microseconds a step (minimum of the rounds); ratios are medians within a round, with 95 % intervals."
     return "\n".join([head, "", *lines, "", environment, ""])
 
 
+def columns(row):
+    """A line of the table, by the heads of its columns."""
+    times, over = row["microseconds"], row["over_plain_jax"]
+    return {
+        "network": f"784-{row['hidden']}-10",
+        "batch": "all" if row["batch_size"] == row["examples"] else str(row["batch_size"]),
+        **{
+            label.removeprefix("jaxnn, "): f"{times[name]['min']:,.0f}" if name in times else ""
+            for name, label in NAMES.items()
+        },
+        "backprop / plain JAX": interval(over["backprop"]),
+        "A/A control": interval(over[CONTROL]),
+        "backprop / autodiff": interval(row["backprop_over_autodiff"]),
+        "backprop / autodiff of jax.nn": interval(row.get("backprop_over_idiomatic")),
+        "tuned / backprop": interval(row["over_backprop"]["tuned_numpy"], 1),
+        "plain / backprop": interval(row["over_backprop"]["plain_numpy"], 1),
+    }
+
+
 def interval(ratio, digits=2):
+    if ratio is None:
+        return ""
     middle, low, high = ratio
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
@@ -198,8 +216,9 @@ def plot(result, path):
     figure = optional.require("matplotlib.figure", "plot").Figure(figsize=(11, 4.5), layout="constrained")
     sizes = sorted({row["hidden"] for row in result["rows"]})
     panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
-    colours = ["#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#000000"]  # Okabe and Ito, colour-blind safe
-    markers = ["o", "x", "+", "s", "D", "^"]
+    # Okabe and Ito, colour-blind safe.
+    colours = ["#0072B2", "#56B4E9", "#CC79A7", "#009E73", "#E69F00", "#D55E00", "#000000"]
+    markers = ["o", "x", "v", "+", "s", "D", "^"]
     for panel, n_hidden in zip(panels, sizes, strict=True):
         rows = [row for row in result["rows"] if row["hidden"] == n_hidden]
         for (name, label), colour, marker in zip(NAMES.items(), colours, markers, strict=True):
@@ -208,9 +227,9 @@ def plot(result, path):
                 for row in rows
                 if name in row["microseconds"]
             ]
-            panel.loglog(
-                *zip(*points, strict=True), marker=marker, color=colour, label=label, markersize=7, fillstyle="none"
-            )
+            if points:
+                style = {"marker": marker, "color": colour, "markersize": 7, "fillstyle": "none"}
+                panel.loglog(*zip(*points, strict=True), label=label, **style)
         panel.set(title=f"784-{n_hidden}-10, sigmoid", xlabel="batch size [examples]")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("time [µs an example]")

@@ -277,6 +277,34 @@ def test_a_cell_of_ones_own(x64, key):
     assert error(net.backward(params, cache, dy).dx, jnp.cumsum(dy[:, ::-1], axis=1)[:, ::-1]) <= SAME
 
 
+class RandomWalk(NoisyCounter):
+    """Number and count go into the carry too."""
+
+    def forward(self, params: Any, state: Any, x: Step, *, key: Any = None, train: bool = False) -> Forward:
+        total = x.carry + x.value + jax.random.normal(key, x.value.shape) + state.astype(x.value.dtype)
+        return Forward(Step(total, total), state + 1, ())
+
+
+@pytest.mark.parametrize("varying", ["key", "state"])
+def test_on_a_mesh_key_or_state_may_vary_while_x_does_not(varying, x64):
+    """What the scan carries must vary from its first step on; each device does what it would do alone."""
+    mesh = jax.make_mesh((4,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
+    of_each, of_all = jax.sharding.PartitionSpec("devices"), jax.sharding.PartitionSpec()
+    net, x = Recurrent(RandomWalk()), jax.random.normal(jax.random.key(1), (2, 3, 2))
+    params, state = net.init(jax.random.key(0), (3, 2))
+
+    def both_passes(own, x):
+        seed, count = (own[0], 0) if varying == "key" else (5, own[0])
+        arguments = params, state._replace(inner=state.inner + count), x
+        y, new_state, cache = net.forward(*arguments, key=jax.random.key(seed), train=True)
+        return jax.tree.map(lambda leaf: leaf[None], (y, new_state, net.backward(params, cache, jnp.sin(y)).dx))
+
+    own = jnp.arange(4, dtype=jnp.int32)
+    on_mesh = jax.shard_map(both_passes, mesh=mesh, in_specs=(of_each, of_all), out_specs=of_each, check_vma=True)
+    alone = [jax.jit(both_passes)(own[i : i + 1], x) for i in range(4)]
+    assert error(jax.jit(on_mesh)(own, x), jax.tree.map(lambda *parts: jnp.concatenate(parts), *alone)) <= SAME
+
+
 # Bugs that only a long enough sequence shows.
 
 

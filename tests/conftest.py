@@ -12,9 +12,17 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
-# Nearly all of the suite's time is compilation, and half of that the passes that make code fast rather than right.
+# Nearly all of the suite's time is compilation, and most of that what makes code fast rather than right: passes, parts
+# for many cores, and emitters of fused loops, which JAX 0.10 can do without. Processes that tests start do the same.
 FAST_COMPILATION = not os.environ.get("JAXNN_TEST_OPTIMIZED")
 jax.config.update("jax_disable_most_optimizations", FAST_COMPILATION)
+if FAST_COMPILATION:
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+    flags = {
+        "--xla_cpu_parallel_codegen_split_count=1": jax.__version_info__ < (0, 13),
+        "--xla_cpu_use_fusion_emitters=false": jax.__version_info__ < (0, 11),
+    }  # by version, because the compiler ends the process over a flag that it doesn't know
+    os.environ["XLA_FLAGS"] = " ".join([*(flag for flag in flags if flags[flag]), os.environ.get("XLA_FLAGS", "")])
 
 # The same few examples every time: a test that fails does so for everybody. Compiling is slow, so there is no deadline.
 hypothesis.settings.register_profile(

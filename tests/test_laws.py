@@ -187,7 +187,9 @@ def at(i, tree):
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
-with_gradient = pytest.mark.parametrize("case", WITH_GRADIENT, ids=str)
+# Each layer, a cut in time and the other cell: all that is compared of them is compiled once, and that is what costs.
+QUICK = [*FORMS, RECURRENT[2], RECURRENT[4]]
+with_gradient = pytest.mark.parametrize("case", slow_unless(WITH_GRADIENT, QUICK), ids=str)
 
 
 @in_float64
@@ -274,7 +276,9 @@ def same(got, truth, case):
 
 
 @in_float64
-@pytest.mark.parametrize("case", [case for case in CASES if case.batch > 1 and not case.integer], ids=str)
+@pytest.mark.parametrize(
+    "case", slow_unless([case for case in CASES if case.batch > 1 and not case.integer], QUICK), ids=str
+)
 def test_a_row_depends_on_its_own_row_alone(case):
     """A cotangent of row 0 gives a dx in row 0 alone. A layer that couples the batch must fail this."""
     found = derivatives(case)
@@ -286,7 +290,9 @@ def test_a_row_depends_on_its_own_row_alone(case):
 
 
 @in_float64
-@pytest.mark.parametrize("case", [case for case in WITH_GRADIENT if case.batch > 1 and not case.draws], ids=str)
+@pytest.mark.parametrize(
+    "case", slow_unless([case for case in WITH_GRADIENT if case.batch > 1 and not case.draws], QUICK), ids=str
+)
 def test_a_batch_is_the_sum_of_its_rows(case):
     """Backward of a batch is the sum of its rows' backwards, each with its own forward, and dx is their rows.
 

@@ -100,22 +100,20 @@ def test_in_the_middle(case):
 
 
 @pytest.mark.parametrize(
-    "case",
-    FORMS + [case for case in WITH_GRADIENT if case.integer],
-    ids=str,
+    "case", slow_unless(FORMS + [case for case in WITH_GRADIENT if case.integer], FORMS[::3]), ids=str
 )
 def test_first(case):
     first = case._replace(layer=Serial(case.layer, Flatten(), Dense(3)))
     assert_backprop_is_autodiff(first, HalfSquaredError(), squares(first))
 
 
-@pytest.mark.parametrize("case", FORMS, ids=str)
+@pytest.mark.parametrize("case", slow_unless(FORMS, FORMS[1::3]), ids=str)
 def test_last(case):
     last = case._replace(layer=Serial(*after_dense(case), case.layer), shape=(2,))
     assert_backprop_is_autodiff(last, HalfSquaredError(), squares(last))
 
 
-@pytest.mark.parametrize("case", LOSSES, ids=str)
+@pytest.mark.parametrize("case", slow_unless(LOSSES, LOSSES[::4]), ids=str)
 @pytest.mark.parametrize("penalty", [None, (l1(0.01), l2(0.2))], ids=str)
 def test_under_every_loss_with_weights_and_penalties(case, penalty):
     _, target, weights = case.point()
@@ -172,6 +170,7 @@ def cases(draw):
     return LayerCase(Serial(*layers), shape, batch, train=draw(st.booleans()))
 
 
+@pytest.mark.slow
 @given(
     cases(), st.sampled_from(["labels", "real"]), st.booleans(), st.sampled_from([None, l2(0.1), (l1(0.1), l2(0.1))])
 )

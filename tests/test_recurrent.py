@@ -177,20 +177,20 @@ def test_observers_see_every_step(x64):
     assert error(summed, result.grads[1].inner) <= SAME
     error_term, _ = result.notes["[0].inner"]
     np.testing.assert_array_equal(jnp.swapaxes(error_term.value, 0, 1), result.notes["[0]"][0])
-    lengths = jaxnn.backprop(net, HalfSquaredError(), observe=norms)(*arguments).notes["[0].inner"]
+    lengths = jax.jit(jaxnn.backprop(net, HalfSquaredError(), observe=norms))(*arguments).notes["[0].inner"]
     assert lengths.error_term.shape == lengths.gradient.shape == (5,)
 
 
 def test_error_terms_shrink_and_grow_with_the_recurrent_weights():
     """Close to 0, tanh is the identity: an error term is multiplied by U^T a step, here r times a rotation."""
     net = Recurrent(TanhCell(2), sequence=False)
-    (params,), state, _ = made(net, (10, 1))
+    params, state, _ = made(net, (10, 1))
+    gradient = jax.jit(jaxnn.backprop(net, HalfSquaredError(), observe=lambda node: node.dy))
     rotation = jnp.array([[0.6, -0.8], [0.8, 0.6]])
     for r in (0.5, 1.5):
-        recurrent = params.recurrent._replace(weight=r * rotation)
-        still = jax.tree.map(jnp.zeros_like, params.input)
-        at = type(net.init(jax.random.key(0), (10, 1)).params)(params._replace(input=still, recurrent=recurrent))
-        gradient = jaxnn.backprop(net, HalfSquaredError(), observe=lambda node: node.dy)
+        recurrent = params.inner.recurrent._replace(weight=r * rotation)
+        still = jax.tree.map(jnp.zeros_like, params.inner.input)
+        at = params._replace(inner=params.inner._replace(input=still, recurrent=recurrent))
         carry, value = gradient(at, state, jnp.ones((1, 10, 1)), jnp.ones((1, 2))).notes[".inner"]
         sizes = jnp.linalg.norm(carry + value, axis=(1, 2))
         np.testing.assert_allclose(sizes[:-1] / sizes[1:], np.full(9, r), rtol=1e-5)
@@ -203,7 +203,9 @@ def test_walk_and_replaced_go_into_it():
     assert jaxnn.replaced(net, path, LSTMCell(3)) == Serial(Recurrent(LSTMCell(3), 2), Dense(1))
 
 
-@pytest.mark.parametrize(("cell", "truncation"), [(TanhCell(4), None), (LSTMCell(4), 2)], ids=str)
+@pytest.mark.parametrize(
+    ("cell", "truncation"), [pytest.param(TanhCell(4), None, marks=pytest.mark.slow), (LSTMCell(4), 2)], ids=str
+)
 def test_backprop_and_autodiff_train_alike(cell, truncation, x64):
     """Params after 20 steps."""
     net = Serial(Recurrent(cell, truncation), Recurrent(TanhCell(3), sequence=False), Dense(2))
@@ -231,11 +233,10 @@ def test_four_devices_train_as_one(gradient, x64):
     """What the scans carry is marked as varying from the start."""
     net = Serial(Recurrent(LSTMCell(3), 2), Remat(Recurrent(TanhCell(3), sequence=False)), Dense(2))
     x = jax.random.normal(jax.random.key(1), (8, 3, 2))
-    options = {"key": jax.random.key(0), "epochs": 2, "batch_size": 8, "update": jaxnn.gradient_descent(0.1)}
-    options["gradient"] = gradient
+    options = {"key": jax.random.key(0), "epochs": 2, "update": jaxnn.gradient_descent(0.1), "gradient": gradient}
     data = x, (x[:, 0, 0] > 0).astype(int)
-    on_one, _ = jaxnn.mbgd(net, SoftmaxCrossEntropy(), data, **options)
-    on_four, _ = parallel.data_parallel(jaxnn.mbgd, net, SoftmaxCrossEntropy(), data, devices=4, **options)
+    on_one, _ = jaxnn.bgd(net, SoftmaxCrossEntropy(), data, **options)
+    on_four, _ = parallel.data_parallel(jaxnn.bgd, net, SoftmaxCrossEntropy(), data, devices=4, **options)
     assert error(on_four.params, on_one.params) <= SAME
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnn.audit.evidence import Evidence
 from jaxnn.audit.findings import Finding, NotHere, compared
-from jaxnn.audit.gates import GATES, scaled
+from jaxnn.audit.gates import GATES, require_machine, scaled
 from jaxnn.audit.measure import scale_factor
 from jaxnn.audit.patterns import likely_pattern
 from jaxnn.audit.programs import Programs
@@ -72,13 +72,15 @@ class Auditor:
         train: bool = True,
         rows: tuple[int, ...] = (),
         couples: bool = False,
+        declares: bool | None = None,
         gates: tuple[str, ...] | None = None,
         until_failure: bool = False,
     ) -> None:
         unknown = set(gates or ()) - {*GATES, *PRECISIONS}
         if unknown:
             raise ValueError(f"check: unknown gates {sorted(unknown)}: there are {', '.join([*GATES, *PRECISIONS])}")
-        self.subject_at = partial(subject_of, subject, key=key, train=train, rows=rows, couples=couples)
+        options = {"key": key, "train": train, "rows": rows, "couples": couples, "declares": declares}
+        self.subject_at = partial(subject_of, subject, **options)
         self.gates = tuple(GATES) + PRECISIONS if gates is None else gates
         self.until_failure = until_failure
         self.programs: Programs | None = None
@@ -88,18 +90,19 @@ class Auditor:
         whole = self.subject_at(arguments)
         if not whole.leaves:
             raise TypeError(f"check: {whole.name} has no floating argument, so no gradient to audit")
-        self.programs = self.programs or Programs(whole)
         findings: list[Finding] = []
         skipped: list[Skipped] = []
         # A foreign rule may rely on both promotions.
         promotions = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
         with jax.enable_x64(True), jax.default_matmul_precision("highest"), promotions[0], promotions[1]:
-            evidence = Evidence(whole.cast(np.float64), seed, self.programs)
+            double = whole.cast(np.float64)
+            self.programs = self.programs or Programs(double.with_machine_or_without())
+            evidence = Evidence(double, seed, self.programs)
             for name in [*GATES, *PRECISIONS]:
                 if name not in self.gates:
                     continue
                 try:
-                    findings += GATES[name](evidence) if name in GATES else self._in_precision(whole, name, seed)
+                    findings += GATES[name](evidence) if name in GATES else self._in_precision(whole, name, evidence)
                 except NotHere as reason:
                     skipped.append(Skipped(name, str(reason)))
                 broken = any(not finding.ok for finding in findings)
@@ -107,21 +110,22 @@ class Auditor:
                     break
         return Report(whole.name, tuple(findings), tuple(skipped))
 
-    def _in_precision(self, whole: Subject, precision: str, seed: int) -> list[Finding]:
+    def _in_precision(self, whole: Subject, precision: str, double: Evidence) -> list[Finding]:
         """No worse than twice the machine's own error in this precision plus the rounding bound; the scale likewise."""
+        require_machine(double)
         low = whole.cast(jnp.dtype(precision))
         try:
-            evidence = Evidence(low, seed, self.programs)
+            evidence = Evidence(low, 0, self.programs)
             pulled = evidence.pulled
         except (TypeError, NotImplementedError) as reason:
             raise NotHere(str(reason).splitlines()[0][:100]) from reason
         if evidence.dtype != jnp.dtype(precision):
             raise NotHere(f"the forward gives {evidence.dtype} for {precision}")
-        truth = Evidence(low.cast(np.float64), seed, self.programs)
+        truth = Evidence(low.cast(np.float64), 0, self.programs)
         truth.dys = [np.asarray(dy, np.float64) for dy in evidence.dys]
         findings = []
         for i, name in enumerate(whole.leaf_names):
-            for k in range(2):
+            for k in range(2) if not double.jumps[i] else ():
                 mine, machine, right = pulled.by_hand[i][k], pulled.by_machine[i][k], truth.pulled.by_machine[i][k]
                 if not np.isfinite(right).all():
                     continue
@@ -150,6 +154,8 @@ def check(subject: Any, *arguments: Any, seed: int = 0, **options: Any) -> Repor
         key, train: as a layer's forward takes them.
         rows: which arguments have the examples of a batch along their first axis, for additivity; layers and losses
             know. couples: whether rows have a say in one another's outputs.
+        declares: whether at a kink the forward's own derivative is what the rule has to give; None: for layers, losses,
+            penalties and pairs, whose forward is written for it. Else any slope between those to both sides will do.
         gates: names of `GATES` and of the precisions to run; None for all.
         until_failure: stop at the first gate that fails.
         seed: draws cotangents and directions.

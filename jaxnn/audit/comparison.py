@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnn.audit import show
 from jaxnn.audit.costs import Cost
-from jaxnn.audit.measure import cosine, error, scale_factor, ulp_distance, unexplained
+from jaxnn.audit.measure import Terms, cosine, error, scale_factor, ulp_distance, unexplained
 from jaxnn.audit.rules import WrongRule
 
 
@@ -125,17 +125,17 @@ def require_ending(path: Path) -> None:
         raise ValueError(f"a comparison is saved as .json, .md or .png, got {path.name!r}")
 
 
-def row(kind: str, path: str, tensors: Tensors, size: float, n_terms: int, dtype: Any) -> Row:
-    """Judge one tensor, whose entries are sums of n terms of some size."""
+def row(kind: str, path: str, tensors: Tensors, terms: Terms, dtype: Any) -> Row:
+    """Judge one tensor, whose entries are sums of terms."""
     manual, automatic, idiomatic, manual64, truth = tensors
     if manual is None or manual64 is None or manual.shape != truth.shape:
         shape = None if manual is None else manual.shape
         return _misshapen(kind, path, truth, f"the manual gradient is of shape {shape}")
-    errors = [error(each, truth, size) for each in (manual64, manual, automatic, idiomatic)]
+    errors = [error(each, truth, terms.size) for each in (manual64, manual, automatic, idiomatic)]
     float64_error, manual_error, automatic_error, idiomatic_error = errors
     reason = ""
     for precision, mine, machine in ((np.float64, manual64, truth), (dtype, manual, automatic)):
-        broken = unexplained(mine, machine, truth, size, n_terms, precision)
+        broken = unexplained(mine, machine, truth, terms, precision)
         reason = reason or (broken and f"{np.dtype(precision)} {broken}")
     distance = ulp_distance(manual, automatic)
     max_ulp, median_ulp = (float(np.max(distance)), float(np.median(distance))) if distance.size else (0.0, 0.0)

@@ -2,18 +2,34 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.audit.measure import Bound, confidence, rounding_bound, unit_roundoff
-from jaxnn.audit.programs import N_PROBES, Programs, Pulled
+from jaxnn.audit.findings import NotHere
+from jaxnn.audit.measure import TINY, Bound, confidence, rounding_bound, unit_roundoff
+from jaxnn.audit.programs import Programs, Pulled
 from jaxnn.audit.subjects import Leaves, Subject
 
 N_COTANGENTS = 3
 LARGEST_JACOBIAN = 32
 MIXED = (2.5, -0.75)
+# A derivative that changes by JUMP of its size within a NUDGE of its point isn't continuous there.
+NUDGE, JUMP = 1e-8, 1e-4
+
+
+def largest(x: Any) -> float:
+    """The largest finite number of x, but for its sign."""
+    x = np.abs(np.asarray(x, np.float64))
+    return float(np.max(x, initial=0, where=np.isfinite(x)))
+
+
+def differs(here: Any, near: Any, size: float = 0.0) -> bool:
+    """Whether a derivative isn't continuous, by its values at a point and near it, and the size of its terms."""
+    scale = max(size, *(float(np.max(np.abs(each), initial=0)) for each in (here, near)))
+    return not float(np.max(np.abs(np.asarray(here) - near), initial=0)) <= JUMP * scale
 
 
 class Evidence:
@@ -63,8 +79,35 @@ class Evidence:
 
     @cached_property
     def pulled(self) -> Pulled:
-        signs = [self.rng.choice([-1.0, 1.0], (N_PROBES, *y.shape)).astype(y.dtype) for y in self.shapes]
-        return jax.tree.map(np.asarray, self.programs.pulled(self.leaves, self.others, self.dys, signs))
+        found = jax.tree.map(np.asarray, self.programs.pulled(self.leaves, self.others, self.dys))
+        if not all(np.isfinite(y).all() for y in found.outputs):
+            raise NotHere("the forward isn't finite at this point")
+        # What rounding takes over the edge of the domain may go anywhere.
+        return found._replace(wobbles=[np.where(np.isnan(w), np.inf, w) for w in found.wobbles])
+
+    @cached_property
+    def jumps(self) -> list[bool]:
+        """For each leaf, whether the machine's derivative is another one next to this point, or none.
+
+        Then it is no truth here: the point is on a kink, or on a branch that the program takes at it alone. What
+        declares its derivative has none of these.
+        """
+        if self.subject.declares:
+            return [False] * len(self.leaves)
+        here, jumping = self.pulled, [False] * len(self.leaves)
+        for seed in range(2):
+            try:
+                near = self.elsewhere(self.nudged(seed)).pulled.by_machine
+            except NotHere:
+                return [True] * len(self.leaves)
+            sizes = [float(np.max(size, initial=0)) for size in here.sizes]
+            jumping = [j or differs(*each) for j, *each in zip(jumping, here.by_machine, near, sizes, strict=True)]
+        return jumping
+
+    def nudged(self, seed: int) -> Leaves:
+        """The leaves a little way off."""
+        rng = np.random.default_rng(seed)
+        return [x + NUDGE * np.maximum(np.abs(x), 1) * rng.normal(size=x.shape) for x in self.leaves]
 
     def tolerance(self, i: int, k: int) -> tuple[float, Bound]:
         """How far leaf i's cotangent along dy k may be from the machine's, absolutely; and the bound in it.
@@ -73,8 +116,21 @@ class Evidence:
         """
         truth = self.pulled.by_machine[i][k]
         bound = rounding_bound(self.n_terms, truth.size, self.dtype)
-        size = max(float(self.pulled.sizes[i][k]), float(np.max(np.abs(truth.astype(np.float64)), initial=0)))
+        size = max(largest(self.pulled.sizes[i][k]), largest(truth))
         return bound.value * size + confidence(truth.size) * float(self.pulled.wobbles[i][k]), bound
+
+    def own_tolerance(self, i: int, k: int) -> float:
+        """How far two of the rule's own cotangents may be apart that ought to be equal: it has a size of its own."""
+        tolerance, bound = self.tolerance(i, k)
+        return tolerance + bound.value * largest(self.pulled.by_hand[i][k])
+
+    def farthest(self, i: int) -> int:
+        """The dy along which leaf i's cotangent by hand is farthest from the machine's, beside its tolerance."""
+        mine, machine = (np.asarray(each[i], np.float64) for each in (self.pulled.by_hand, self.pulled.by_machine))
+        apart = np.where(np.isnan(mine) & np.isnan(machine), 0, np.abs(mine - machine)).reshape(len(mine), -1)
+        off = np.max(np.where(np.isnan(apart), np.inf, apart), axis=1, initial=0)
+        allowed = np.array([self.tolerance(i, k)[0] for k in range(len(mine))])
+        return int(np.argmax(off / np.maximum(allowed, TINY)))
 
     def normal_like(self, leaves: Sequence[jax.Array]) -> Leaves:
         return [self.rng.normal(size=leaf.shape).astype(leaf.dtype) for leaf in leaves]

@@ -46,7 +46,8 @@ def compared(gate: str, name: str, got: Any, expected: Any, tolerance: float, or
     index = np.unravel_index(int(np.argmax(difference)), difference.shape)
     off = float(difference[index])
     place = tuple(map(int, index))
-    return Finding(gate, name, off <= tolerance, off, tolerance, origin, place, float(a[index]), float(b[index]))
+    ok = off == 0 or off <= tolerance
+    return Finding(gate, name, ok, off, tolerance, origin, place, float(a[index]), float(b[index]))
 
 
 def number(gate: str, name: str, got: float, expected: float, tolerance: float, origin: str) -> Finding:

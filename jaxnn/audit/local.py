@@ -6,7 +6,7 @@ of it, so no error propagates. A combinator is judged with the right results of 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,11 +14,10 @@ import jax.numpy as jnp
 from jax.tree_util import keystr
 
 from jaxnn.arrays import PyTree, Static, is_floating
+from jaxnn.audit.survey import Survey, surveyed
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
 from jaxnn.layer import Backward, Composite, Folded, Forward, Layer, Path, recipe
-
-N_PROBES = 16
 
 
 class RecordedCache(NamedTuple):
@@ -44,12 +43,14 @@ class Recorded(Wrapped):
 
 
 class Rule(NamedTuple):
-    """What one rule made of an error term: by hand, by machine, by machine in float64, and the size of the terms."""
+    """What one rule made of an error term: by hand, by machine, and the survey by machine in float64.
+
+    Of the survey's size and wobble the largest entry of each tensor is kept.
+    """
 
     by_hand: Backward
     by_machine: Backward
-    truth: Backward
-    size: Backward
+    truth: Survey
     dy: PyTree
 
 
@@ -77,46 +78,25 @@ def _visit(path: Path, node: Any, params: PyTree, cache: RecordedCache, dy: PyTr
         by_hand = Backward(dparams, dx)
     else:
         by_hand = Backward(*layer.backward(params, cache.cache, dy))
-    by_machine, _ = _pulled(layer, params, cache, dy)
-    truth, size = _pulled(layer, *doubled((params, cache, dy)))
-    rule = Rule(by_hand, by_machine, truth, size, dy)
+    by_machine = _by_machine(layer, params, cache, dy)
+    params, cache, dy64 = doubled((params, cache, dy))
+    survey = surveyed(partial(_by_machine, layer), (params, cache), dy64)
+    size, wobble = (jax.tree.map(lambda each: jnp.max(each, initial=0), tree) for tree in survey[1:])
+    rule = Rule(by_hand, by_machine, Survey(survey.value, size, wobble), dy)
     return Folded(by_machine.dparams, by_machine.dx, OrderedDict({keystr(path): rule}) | below)
 
 
-def _pulled(layer: Layer, params: PyTree, cache: RecordedCache, dy: PyTree) -> tuple[Backward, Backward]:
-    """`jax.vjp` of a layer's forward along dy, and the size of the terms that it sums."""
-    has_gradient = all(map(is_floating, jax.tree.leaves(cache.x)))
+def _by_machine(layer: Layer, params: PyTree, cache: RecordedCache, dy: PyTree) -> Backward:
+    """`jax.vjp` of a layer's forward along dy."""
 
     def of(params: PyTree, x: PyTree) -> PyTree:
         return layer.forward(params, cache.state, x, key=cache.key, train=cache.train.value).y
 
-    if has_gradient:
-        _, pull = jax.vjp(of, params, cache.x)
+    if all(map(is_floating, jax.tree.leaves(cache.x))):
+        dparams, dx = jax.vjp(of, params, cache.x)[1](dy)
     else:
-        _, pull_params = jax.vjp(lambda params: of(params, cache.x), params)
-        pull = lambda dy: (*pull_params(dy), None)  # noqa: E731
-
-    by_machine = Backward(*pull(dy))
-    return by_machine, term_sizes(lambda dy: Backward(*pull(dy)), dy, by_machine)
-
-
-def term_sizes(rule: Callable[[PyTree], PyTree], dy: PyTree, like: PyTree) -> PyTree:
-    """The size of the terms that a linear rule sums into each tensor: its root mean square over random signs of dy."""
-
-    def add_probe(sums: PyTree, key: jax.Array) -> tuple[PyTree, None]:
-        return jax.tree.map(lambda total, g: total + jnp.square(g), sums, rule(_signed(dy, key))), None
-
-    keys = jax.random.split(jax.random.key(0), N_PROBES)
-    sums, _ = jax.lax.scan(add_probe, jax.tree.map(jnp.zeros_like, like), keys)
-    return jax.tree.map(lambda total: jnp.sqrt(jnp.max(total, initial=0) / N_PROBES), sums)
-
-
-def _signed(dy: PyTree, key: jax.Array) -> PyTree:
-    """The error term with random signs."""
-    leaves, structure = jax.tree.flatten(dy)
-    keys = jax.random.split(key, len(leaves))
-    signed = [leaf * jax.random.rademacher(k, leaf.shape, leaf.dtype) for leaf, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, signed)
+        (dparams,), dx = jax.vjp(lambda params: of(params, cache.x), params)[1](dy), None
+    return Backward(dparams, dx)
 
 
 def doubled(tree: PyTree) -> PyTree:

@@ -24,6 +24,7 @@ CHANCE = 1e-9
 # Factors that every entry shares (1/B, a rate, a scale) err alike in all of them, so no average helps: the scale of a
 # tensor may be off by this many roundings.
 SHARED_ROUNDINGS = 8
+TINY = float(np.finfo(np.float64).smallest_subnormal)  # to divide by what may be 0
 
 
 class Bound(NamedTuple):
@@ -72,21 +73,37 @@ def scale_bound(truth: np.ndarray, size: float, n_terms: int, dtype: Any) -> Bou
     return Bound(_short(value), f"lambda u (sqrt(n) s / |truth| + sqrt({SHARED_ROUNDINGS})), n = {n_terms}")
 
 
-def unexplained(
-    tensor: np.ndarray, machine: np.ndarray, truth: np.ndarray, size: float, n_terms: int, dtype: Any
-) -> str:
+class Terms(NamedTuple):
+    """What was summed into a tensor: how large the terms are, how many roundings they went through, and how far the
+    tensor goes when all of float64 is rounded otherwise (0 where nobody looked).
+    """
+
+    size: float = 0.0
+    n: int = 1
+    wobble: float = 0.0
+
+
+def unexplained(tensor: np.ndarray, machine: np.ndarray, truth: np.ndarray, terms: Terms, dtype: Any) -> str:
     """The bound that a tensor breaks, in error or in scale, and where it comes from; "" where rounding explains it.
 
-    Twice the error of `machine`, the same tensor by other means in the same precision, is allowed beside the bound.
+    Twice the error of `machine`, the same tensor by other means in the same precision, is allowed beside the bound, and
+    lambda times what rounding does at this point.
     """
-    bound, of_scale = rounding_bound(n_terms, truth.size, dtype), scale_bound(truth, size, n_terms, dtype)
-    off, off_machine = (error(each, truth, size) for each in (tensor, machine))
-    factor, factor_machine = (scale_factor(each, truth) for each in (tensor, machine))
-    if not off <= 2 * off_machine + bound.value:
+    bound, of_scale = rounding_bound(terms.n, truth.size, dtype), scale_bound(truth, terms.size, terms.n, dtype)
+    wobble = terms.wobble * unit_roundoff(dtype) / unit_roundoff(np.float64)
+    size, length = max(_largest(truth), terms.size, TINY), max(float(np.linalg.norm(truth)), TINY)
+    also = f" + lambda {wobble:.1e}, the wobble" if wobble else ""
+
+    off, off_machine = (error(each, truth, terms.size) for each in (tensor, machine))
+    allowed = bound.value + confidence(truth.size) * wobble / size
+    if not off <= 2 * off_machine + allowed:
         beside = "twice the automatic one plus " if off_machine else ""
-        return f"error above {beside}{bound.value:.1e} = {bound.origin}"
-    if abs(factor - 1) > 2 * abs(factor_machine - 1) + of_scale.value:
-        return f"scale off by more than {of_scale.value:.1e} = {of_scale.origin}"
+        return f"error above {beside}{allowed:.1e} = {bound.origin}{also}"
+
+    factor, factor_machine = (scale_factor(each, truth) for each in (tensor, machine))
+    allowed = of_scale.value + confidence(1) * math.sqrt(truth.size) * wobble / length
+    if abs(factor - 1) > 2 * abs(factor_machine - 1) + allowed:
+        return f"scale off by more than {allowed:.1e} = {of_scale.origin}{also}"
     return ""
 
 
@@ -102,7 +119,7 @@ def error(tensor: np.ndarray, truth: np.ndarray, size: float = 0.0) -> float:
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
         return math.nan
     difference = _largest(a[finite] - b[finite])
-    return 0.0 if difference == 0 else difference / max(_largest(b[finite]), size, 5e-324)
+    return 0.0 if difference == 0 else difference / max(_largest(b[finite]), size, TINY)
 
 
 def scale_factor(tensor: np.ndarray, truth: np.ndarray) -> float:

@@ -11,17 +11,14 @@ import jax.numpy as jnp
 
 from jaxnn.audit.rounding import rounded_otherwise
 from jaxnn.audit.subjects import Leaves, Subject
+from jaxnn.audit.survey import N_DRAWS, surveyed
 from jaxnn.audit.undecorated import complex_step
-
-N_PROBES = 16
-N_DRAWS = 8
 
 
 class Pulled(NamedTuple):
     """Cotangents along several dys, leaf by leaf, with the dys along the first axis; and the outputs.
 
-    sizes: of the terms that are summed into a leaf's cotangent, their root mean square over random signs of dy.
-    wobbles: how far a leaf's cotangent by machine goes when all is rounded otherwise (see `rounding.py`).
+    sizes, wobbles: of the machine's, the largest entry for each leaf and dy (see `survey.py`).
     """
 
     outputs: Leaves
@@ -43,37 +40,15 @@ class Programs:
         self.moved = jax.jit(self._moved)
         self.complex_slopes = jax.jit(self._complex_slopes)
 
-    def _pulled(self, leaves: Leaves, others: Leaves, dys: Leaves, signs: Leaves) -> Pulled:
-        """signs: of dy for the probes, (N_PROBES, *dy)."""
-
+    def _pulled(self, leaves: Leaves, others: Leaves, dys: Leaves) -> Pulled:
         def machine(leaves: Leaves, dys: Leaves) -> Leaves:
             _, pull = jax.vjp(lambda leaves: self.subject.plain(leaves, others), leaves)
             return jax.vmap(lambda dy: pull(dy)[0])(dys)
 
-        # One program in one loop: as it is; for the sizes, with other signs; for the wobbles, rounded otherwise.
-        still, draws = jnp.zeros(1 + N_PROBES, int), jnp.arange(N_DRAWS)
-        steps = jnp.concatenate([still, jnp.ones_like(draws)])
-        ones = [jnp.ones((n, *s.shape[1:]), s.dtype) for s in signs for n in (1, N_DRAWS)]
-        signs = [jnp.concatenate([ones[2 * i], s, ones[2 * i + 1]]) for i, s in enumerate(signs)]
-
-        def turn(carried: tuple, each: tuple) -> tuple[tuple, None]:
-            here, squares, wobbles = carried
-            i, step, draw, sign = each
-            signed = [dy * s[None] for dy, s in zip(dys, sign, strict=True)]
-            found = rounded_otherwise(machine)(draw, step, leaves, signed)
-            probes, wobbling = (i > 0) & (step == 0), step > 0
-            here = [jnp.where(i == 0, g, h) for g, h in zip(found, here, strict=True)]
-            squares = [s + jnp.where(probes, jnp.square(g), 0) for g, s in zip(found, squares, strict=True)]
-            away = [jnp.where(wobbling, largest(g - h), 0) for g, h in zip(found, here, strict=True)]
-            return (here, squares, [jnp.maximum(w, a) for w, a in zip(wobbles, away, strict=True)]), None
-
-        zeros = [jnp.zeros((len(dys[0]), *leaf.shape), leaf.dtype) for leaf in leaves]
-        each = jnp.arange(len(steps)), steps, jnp.concatenate([still, draws]), signs
-        none = [jnp.zeros(len(z), z.dtype) for z in zeros]
-        (by_machine, squares, wobbles), _ = jax.lax.scan(turn, (zeros, zeros, none), each)
+        outputs = self.subject.outputs(leaves, others)
         by_hand = jax.vmap(lambda dy: self._cotangents(leaves, others, dy))(dys)
-        sizes = [jnp.sqrt(largest(s) / N_PROBES) for s in squares]
-        return Pulled(self.subject.outputs(leaves, others), by_hand, by_machine, sizes, wobbles)
+        by_machine, sizes, wobbles = surveyed(machine, (leaves,), dys)
+        return Pulled(outputs, by_hand, by_machine, list(map(largest, sizes)), list(map(largest, wobbles)))
 
     def _cotangents(self, leaves: Leaves, others: Leaves, dy: Leaves) -> Leaves:
         return self.subject.cotangents(leaves, dy, others)

@@ -75,25 +75,28 @@ def moved(x: Any, draw: Any, steps: Any) -> Any:
     """Every number of x moved by some steps, to x (1 + 2u) or to x (1 - 2u); what isn't floating stays."""
     if not _is_floating(x):
         return x
-    # Of a product with an odd number the highest bit, the sign, depends on all bits; they are mixed once before.
-    bits, odd = _bits(x), _MULTIPLIER[x.dtype.itemsize]
-    bits = (bits + jnp.asarray(draw).astype(bits.dtype)) * odd
-    bits = (bits ^ (bits >> (4 * x.dtype.itemsize))) * odd
+    bits = mixed(jax.lax.bitcast_convert_type(x, jnp.dtype(f"int{8 * x.dtype.itemsize}")), draw)
     step = jnp.asarray(steps).astype(x.dtype) * jnp.finfo(x.dtype).eps.astype(x.dtype)
     return x * jnp.where(bits < 0, 1 - step, 1 + step)
 
 
 def is_exact(x: Any) -> Any:
     """Whether the lower half of a number's mantissa is zeros, entry by entry; True for what isn't floating."""
-    return _bits(x) & (2 ** (jnp.finfo(x.dtype).nmant // 2) - 1) == 0 if _is_floating(x) else True
+    if not _is_floating(x):
+        return True
+    bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"int{8 * x.dtype.itemsize}"))
+    return bits & (2 ** (jnp.finfo(x.dtype).nmant // 2) - 1) == 0
 
 
 # From the golden ratio, as Fibonacci hashing has them (Knuth, The Art of Computer Programming 3, 6.4).
 _MULTIPLIER = {2: np.int16(-0x61C9), 4: np.int32(-0x61C88647), 8: np.int64(-0x61C8864680B583EB)}
 
 
-def _bits(x: Any) -> jax.Array:
-    return jax.lax.bitcast_convert_type(x, jnp.dtype(f"int{8 * x.dtype.itemsize}"))
+def mixed(bits: Any, draw: Any) -> jax.Array:
+    """Integers whose sign, the highest bit of a product with an odd number, depends on all bits given and the draw."""
+    odd = _MULTIPLIER[bits.dtype.itemsize]
+    bits = (bits + jnp.asarray(draw).astype(bits.dtype)) * odd
+    return (bits ^ (bits >> (4 * bits.dtype.itemsize))) * odd
 
 
 def _is_floating(x: Any) -> bool:

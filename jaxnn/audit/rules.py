@@ -11,9 +11,9 @@ from jax.tree_util import keystr, tree_leaves_with_path
 
 from jaxnn.arrays import PyTree
 from jaxnn.audit.local import Rule, doubled, local_rules, recorded
-from jaxnn.audit.measure import error, scale_factor, unexplained
+from jaxnn.audit.measure import Terms, error, scale_factor, unexplained
 from jaxnn.audit.patterns import likely_pattern
-from jaxnn.layer import Backward, Composite, Layer, walk
+from jaxnn.layer import Backward, Layer, walk
 from jaxnn.losses import Loss
 
 LONGEST_LAYER = 60
@@ -62,46 +62,16 @@ def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool,
         for precision in dict.fromkeys((np.dtype(np.float64), np.dtype(dtype))):
             given = arrays[:5] if precision == dtype else doubled(arrays[:5])
             judged = jax.tree.map(np.asarray, rules(*given))
-            for path, rule in _sized(judged, layers).items():
+            for path, rule in judged.items():
                 for wrong in wrong_tensors(path, layers[path], rule, n_rows, precision):
                     found.setdefault((path, wrong.tensor), wrong)
     return tuple(found[key] for key in sorted(found, key=lambda key: list(layers).index(key[0])))
 
 
-class Sized(NamedTuple):
-    """A rule with, for each tensor by name, the size of its terms; and how many roundings went into it."""
-
-    rule: Rule
-    sizes: Mapping[str, float]
-    n_terms: int
-
-
-def _sized(rules: Mapping[str, Rule], layers: Mapping[str, Layer]) -> dict[str, Sized]:
-    """A combinator's tensors are its layers': what rounds them is the layers' terms, and what rounds behind them."""
-    sizes = {
-        path: {name: float(np.max(s, initial=0)) for name, s in tensors(rule.size).items()}
-        for path, rule in rules.items()
-    }
-    n_terms = {path: sum(leaf.size for leaf in jax.tree.leaves(rule.dy)) for path, rule in rules.items()}
-    paths = list(rules)
-    for i, path in reversed(list(enumerate(paths))):
-        if not isinstance(layers[path], Composite):
-            continue
-        below = [other for other in paths[i + 1 :] if other.startswith(path)]
-        for other in below:
-            for name, size in sizes[other].items():
-                step = other[len(path) :]
-                own = "dx" if name == "dx" and other == below[0] else f"{step}{'' if name[0] == '[' else '.'}{name}"
-                if own.lstrip(".") in sizes[path]:
-                    sizes[path][own.lstrip(".")] = max(sizes[path][own.lstrip(".")], size)
-        n_terms[path] += sum(n_terms[other] for other in below if not isinstance(layers[other], Composite))
-    return {path: Sized(rule, sizes[path], n_terms[path]) for path, rule in rules.items()}
-
-
-def wrong_tensors(path: str, layer: Layer, sized: Sized, n_rows: int, dtype: Any) -> list[WrongRule]:
+def wrong_tensors(path: str, layer: Layer, rule: Rule, n_rows: int, dtype: Any) -> list[WrongRule]:
     """The tensors of one rule that rounding doesn't explain."""
-    rule, sizes, n_terms = sized
-    by_hand, by_machine, truth = tensors(rule.by_hand), tensors(rule.by_machine), tensors(rule.truth)
+    by_hand, by_machine, truth, sizes, wobbles = map(tensors, (rule.by_hand, rule.by_machine, *rule.truth))
+    n_terms = sum(leaf.size for leaf in jax.tree.leaves(rule.dy))
     wrong = []
     for name in dict.fromkeys([*truth, *by_hand]):
         mine, right = by_hand.get(name), truth.get(name)
@@ -109,11 +79,12 @@ def wrong_tensors(path: str, layer: Layer, sized: Sized, n_rows: int, dtype: Any
         if mine is None or right is None or mine.shape != right.shape:
             broken = "its shape is not the tensor's"
         else:
-            size = sizes[name]
-            broken = unexplained(mine, by_machine[name], right, size, n_terms, dtype)
+            # Inside of Repeat there is one for each depth.
+            terms = Terms(float(np.max(sizes[name])), n_terms, float(np.max(wobbles[name])))
+            broken = unexplained(mine, by_machine[name], right, terms, dtype)
             if not broken:
                 continue
-            off, factor = error(mine, right, size), scale_factor(mine, right)
+            off, factor = error(mine, right, terms.size), scale_factor(mine, right)
         pattern = likely_pattern(mine, right, n_rows)
         wrong.append(WrongRule(path, repr(layer), name, str(dtype), off, factor, pattern, broken))
     return wrong

@@ -36,7 +36,8 @@ class Subject:
     fixed: arguments that have no gradient. rows: those with the examples of a batch along their first axis; couples:
     whether rows have a say in one another's outputs. draws: whether dice are thrown for a batch, and not for a row.
     truncates: whether the rule leaves something out by choice, so that it isn't the derivative. declares: whether at a
-    kink the forward's own derivative is what the rule has to give.
+    kink the forward's own derivative is what the rule has to give. has_machine: whether JAX can differentiate the
+    forward without its rules; where it can't (a while loop), the rule itself stands in.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Subject:
     draws: bool = False
     truncates: bool = False
     declares: bool = False
+    has_machine: bool = True
 
     def at(self, arguments: Sequence[PyTree]) -> "Subject":
         """The same at other arguments."""
@@ -92,7 +94,25 @@ class Subject:
 
     def plain(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> Leaves:
         """The same through the primitives alone."""
-        return undecorated(self.outputs)(list(leaves), self.others if others is None else others)
+        others = self.others if others is None else others
+        if not self.has_machine:
+            return self._decorated(leaves, others)
+        return undecorated(self.outputs)(list(leaves), others)
+
+    def _decorated(self, leaves: Sequence[Any], others: Sequence[Any]) -> Leaves:
+        """The outputs, whose derivative is the rule."""
+        ruled = jax.custom_vjp(lambda *leaves: self.outputs(leaves, others))
+        ruled.defvjp(lambda *leaves: (self.outputs(leaves, others), leaves),
+                     lambda leaves, dys: tuple(self.cotangents(leaves, dys, others)))  # fmt: skip
+        return ruled(*leaves)
+
+    def with_machine_or_without(self) -> "Subject":
+        """The same, that knows whether there is a machine's derivative."""
+        try:
+            jax.eval_shape(lambda leaves: (lambda y, pull: pull(y))(*jax.vjp(self.plain, leaves)), self.leaves)
+        except (TypeError, NotImplementedError, ValueError):
+            return dataclasses.replace(self, has_machine=False)
+        return self
 
     def cotangents(self, leaves: Sequence[Any], dys: Leaves, others: Sequence[Any] | None = None) -> Leaves:
         """What the rule makes of cotangents of the outputs: one for each leaf.
@@ -139,8 +159,9 @@ def subject_of(
     train: bool = True,
     rows: tuple[int, ...] = (),
     couples: bool = False,
+    declares: bool | None = None,
 ) -> Subject:
-    """The subject in its one form.
+    """The subject in its one form. Layers, losses, penalties and pairs declare, unless told otherwise.
 
     Raises: TypeError if it is none of those above, or has the wrong number of arguments.
     """
@@ -154,7 +175,8 @@ def subject_of(
     if isinstance(subject, tuple) and len(subject) == 2 and all(map(callable, subject)):
         forward, backward = subject
         name = getattr(forward, "__name__", repr(forward))
-        return Subject(name, arguments, forward, backward, names, rows=rows, couples=couples)
+        declares = declares is not False
+        return Subject(name, arguments, forward, backward, names, rows=rows, couples=couples, declares=declares)
     kinds = [f"{base.__module__}.{base.__name__}" for base in type(subject).__mro__]
     name = type(subject).__name__
     if any(kind.startswith("flax.linen") and kind.endswith("Module") for kind in kinds):
@@ -163,7 +185,7 @@ def subject_of(
     elif any(kind.startswith("flax.nnx") and kind.endswith("Module") for kind in kinds):
         nnx = require("flax.nnx", "test")
         graph, params, rest = nnx.split(subject, nnx.Param, ...)
-        forward = lambda params, *inputs: nnx.merge(graph, params, rest)(*inputs)  # noqa: E731
+        forward = lambda params, *inputs: nnx.merge(graph, params, rest, copy=True)(*inputs)  # noqa: E731
         names, arguments = ("params", *names), (params, *arguments)
         rows = tuple(i + 1 for i in rows)
     elif callable(subject) and not _is_leaf(subject):
@@ -177,7 +199,8 @@ def subject_of(
             "check takes a layer, a loss, a penalty, a function, a pair (f, backward), a Flax or an Equinox module, "
             f"got a {name}"
         )
-    return Subject(name, arguments, forward, _vjp_of(forward), names, rows=rows, couples=couples)
+    rule = _vjp_of(forward)
+    return Subject(name, arguments, forward, rule, names, rows=rows, couples=couples, declares=bool(declares))
 
 
 def _layer(layer: Layer, arguments: tuple, key: Any, train: bool) -> Subject:
@@ -253,15 +276,15 @@ def _vjp_of(forward: Callable[..., PyTree]) -> Callable[..., tuple]:
 
 def _matched(name: str, argument: PyTree, cotangent: PyTree) -> Leaves:
     """The cotangents of an argument's floating leaves, in order."""
-    leaves, structure = jax.tree.flatten(argument)
+    is_none = lambda leaf: leaf is None  # noqa: E731 (what has no gradient may have None for it)
+    leaves, given = jax.tree.leaves(argument, is_leaf=is_none), jax.tree.leaves(cotangent, is_leaf=is_none)
     if not any(map(_real, leaves)):
         return []
-    given, own = jax.tree.flatten(cotangent, is_leaf=lambda leaf: leaf is None)
     if len(leaves) != len(given):
-        given = jax.tree.leaves(cotangent)
-        own = jax.tree.structure(cotangent)
+        leaves, given = jax.tree.leaves(argument), jax.tree.leaves(cotangent)
     if len(leaves) != len(given):
-        raise TypeError(f"the cotangent of {name} should have its structure, {structure}, got {own}")
+        structures = jax.tree.structure(argument), jax.tree.structure(cotangent)
+        raise TypeError("the cotangent of {} should have its structure, {}, got {}".format(name, *structures))
     for leaf, g in zip(leaves, given, strict=True):
         if _real(leaf) and g is None:
             raise TypeError(f"the cotangent of {name} is None where {name} is floating")

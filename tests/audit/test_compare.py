@@ -129,3 +129,24 @@ def test_the_table_is_text_that_lines_up():
     assert rows[-1] == "all gradients agree"
     verdicts = [row[head.index("verdict") :].split()[0] for row in rows[:8]]
     assert set(verdicts) <= {"exact", "close"}
+
+
+def test_a_nearly_singular_point_is_not_called_wrong():
+    """Units that hardly vary, before a normalisation: float64 itself knows few digits there, and a wobble says so."""
+    net = jaxnn.Serial(jaxnn.Dense(3), jaxnn.BatchNorm(epsilon=1e-30), jaxnn.Tanh(), jaxnn.Dense(2))
+    params, state = net.init(jax.random.key(0), (4,))
+    params = (params[0]._replace(weight=1e-5 * params[0].weight, bias=1 + jnp.arange(3.0)), *params[1:])
+    x, labels = jax.random.normal(jax.random.key(1), (8, 4)), jnp.array([0, 1] * 4)
+    loss = jaxnn.SoftmaxCrossEntropy()
+    found = jaxnn.compare(net, loss, params, state, x, labels, costs=False)
+    assert found.ok, str(found)
+    assert found.worst.float64_error > 1e-13
+
+    class Wrong(jaxnn.BatchNorm):
+        def backward(self, params, cache, dy):
+            dparams, dx = super().backward(params, cache, dy)
+            return jaxnn.Backward(dparams, 1.001 * dx)
+
+    wrong = jaxnn.replaced(net, (1,), Wrong(epsilon=1e-30))
+    (rule,) = jaxnn.compare(wrong, loss, params, state, x, labels, costs=False).wrong
+    assert (rule.path, rule.tensor) == ("[1]", "dx")

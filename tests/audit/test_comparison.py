@@ -10,6 +10,7 @@ import pytest
 
 import jaxnn
 from jaxnn.audit.comparison import Tensors, row
+from jaxnn.audit.measure import Terms
 
 TENSOR = np.random.default_rng(0).normal(size=(3, 4))
 
@@ -17,7 +18,7 @@ TENSOR = np.random.default_rng(0).normal(size=(3, 4))
 def judged(manual64, manual=None):
     single = TENSOR.astype(np.float32)
     tensors = Tensors(single if manual is None else manual, single, single, manual64, TENSOR)
-    return row("gradient", "w", tensors, 0.0, 12, np.float32)
+    return row("gradient", "w", tensors, Terms(n=12), np.float32)
 
 
 def test_verdicts():

@@ -24,8 +24,10 @@ def test_every_node_is_there_and_right(x64):
     paths = ["", "[0]", "[1]", "[1].inner", "[1].inner[0]", "[1].inner[1]", "[1].inner[2]", "[2]", "[2].inner"]
     assert list(rules) == paths + [f"[2].inner.inner{end}" for end in ("", "[0]", "[1]", "[2]")] + ["[3]"]
     for rule in rules.values():
-        scale = jax.tree.map(lambda size, leaf: size + jnp.max(jnp.abs(leaf), initial=0), rule.size, rule.truth)
+        truth, sizes, wobbles = rule.truth
+        scale = jax.tree.map(lambda size, leaf: size + jnp.max(jnp.abs(leaf), initial=0), sizes, truth)
         assert error(tuple(rule.by_hand), tuple(rule.by_machine), tuple(scale)) <= 1e-13
+        assert all(np.all((wobble >= 0) & (wobble < 1e-12)) for wobble in jax.tree.leaves(wobbles))
     assert rules["[1].inner[0]"].dy.shape == (2, 4, 3)
 
 
@@ -36,9 +38,9 @@ def test_a_wrong_rule_spoils_no_other(x64):
             return jaxnn.Backward(dparams, 2 * dx)
 
     rules, _ = rules_of(jaxnn.Serial(jaxnn.Dense(3), Doubled(3), jaxnn.Dense(2)), np.ones((4, 3)))
-    ratio = rules["[1]"].by_hand.dx / rules["[1]"].truth.dx
+    ratio = rules["[1]"].by_hand.dx / rules["[1]"].truth.value.dx
     np.testing.assert_allclose(ratio, 2)
-    assert error(rules["[0]"].by_hand.dparams, rules["[0]"].truth.dparams) <= 1e-14
+    assert error(rules["[0]"].by_hand.dparams, rules["[0]"].truth.value.dparams) <= 1e-14
 
 
 def test_a_recorded_layer_is_the_layer(x64):

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.usefixtures("x64")
 X = np.random.default_rng(0).normal(size=(3, 4))
 
 
-def evidence(f, backward, x=X):
-    return Evidence(subject_of((f, backward), (x,)))
+def evidence(f, backward, x=X, **options):
+    return Evidence(subject_of((f, backward), (x,), **options))
 
 
 @pytest.mark.parametrize("oracle", [differences, by_complex_step])
@@ -41,5 +41,8 @@ def test_where_there_is_no_complex_step():
 def test_a_subgradient_lies_between_its_sides(at_0, ok):
     relu = lambda x: jnp.maximum(x, 0.0)  # noqa: E731
     backward = lambda x, dy: (dy * jnp.where(x > 0, 1.0, jnp.where(x == 0, at_0, 0.0)),)  # noqa: E731
-    of_zeros, of_equals = kinks(evidence(relu, backward))
+    of_zeros, of_equals = kinks(evidence(relu, backward, declares=False))
     assert (of_zeros.ok, of_equals.ok) == (ok, True)
+    written = lambda x: jnp.where(x > 0, x, 0.0)  # noqa: E731
+    of_zeros, of_equals = kinks(evidence(written, backward))
+    assert (of_zeros.ok, of_equals.ok) == (at_0 == 0, True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnn.audit.evidence import Evidence
-from jaxnn.audit.programs import N_PROBES, Programs
+from jaxnn.audit.programs import Programs
 from jaxnn.audit.subjects import subject_of
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -74,7 +74,6 @@ def test_another_point_compiles_nothing(compilations):
         second, third = points[1].pulled, points[2].pulled
     assert not np.array_equal(first.by_hand[0], second.by_hand[0])
     assert not np.array_equal(second.by_hand[0], third.by_hand[0])
-    assert N_PROBES > 8
 
 
 def test_integers_and_keys_are_arguments_too(compilations):

@@ -130,7 +130,8 @@ class Evidence:
         apart = np.where(np.isnan(mine) & np.isnan(machine), 0, np.abs(mine - machine)).reshape(len(mine), -1)
         off = np.max(np.where(np.isnan(apart), np.inf, apart), axis=1, initial=0)
         allowed = np.array([self.tolerance(i, k)[0] for k in range(len(mine))])
-        return int(np.argmax(off / np.maximum(allowed, TINY)))
+        with np.errstate(over="ignore"):  # where nothing is allowed
+            return int(np.argmax(off / np.maximum(allowed, TINY)))
 
     def normal_like(self, leaves: Sequence[jax.Array]) -> Leaves:
         return [self.rng.normal(size=leaf.shape).astype(leaf.dtype) for leaf in leaves]

@@ -106,8 +106,8 @@ def as_markdown(result):
         lines += [
             "",
             f"A right network of 20 Dense, {row['params']:,} params, batch {row['batch_size']}, every rule judged, "
-            f"costs measured: {row['tensors']} tensors {'agree' if row['agrees'] else 'DO NOT AGREE'}, the largest error "
-            f"in float64 {row['worst_float64_error']:.1e}. It took {row['seconds']:.1f} s by the clock "
+            f"costs measured: {row['tensors']} tensors {'agree' if row['agrees'] else 'DO NOT AGREE'}, the largest "
+            f"error in float64 {row['worst_float64_error']:.1e}. It took {row['seconds']:.1f} s by the clock "
             f"({row['processor_seconds']:.1f} s of processor time); of that {parts}.",
         ]
     environment = ", ".join(f"{name} {value}" for name, value in result["environment"].items())

@@ -56,8 +56,8 @@ def as_markdown(result):
     rows = result["rows"]
     failing = [row for row in rows if row["failures"]]
     lines = [
-        f"{len({row['rule'] for row in rows})} rules at {len(rows)} points; {len(rows) - len(failing)} points where every "
-        "gate holds. The first time of a rule is with its compilation.",
+        f"{len({row['rule'] for row in rows})} rules at {len(rows)} points; {len(rows) - len(failing)} points where "
+        "every gate holds. The first time of a rule is with its compilation.",
     ]
     for verdict in VERDICTS:
         mine = [row for row in failing if row["rule"] in verdict.places and verdict.kind in kinds(row)]

@@ -21,6 +21,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 4))
 SEQUENCE = RNG.normal(size=(2, 5, 4))
 SHARES = RNG.dirichlet(np.ones(4), 3)
+CTC_LABELS = np.array([[1, 2], [1, 1]])
 LABELS, ONE_HOT = np.array([0, 3, 1]), np.eye(4)[[0, 3, 1]]
 POSITIVE = RNG.uniform(0.5, 2, size=(3, 4))
 OTHER = np.random.default_rng(1).normal(size=(3, 4))
@@ -73,14 +74,16 @@ JAX = [
     *(Foreign("jax", f"scipy.special.{name}", getattr(special, name), {"ordinary": (POSITIVE,), **more})
       for name, more in (("gammaln", {"integers": (np.arange(1.0, 6),)}), ("digamma", {}),
                          ("expi", {"huge": (50 * POSITIVE,)}), ("fresnel", {}), ("sici", {}), ("spence", {}))),
-    Foreign("jax", "scipy.special.logit", special.logit, {"ordinary": (SHARES,), "edges": (np.array([1e-9, 1 - 1e-9]),)}),
+    Foreign("jax", "scipy.special.logit", special.logit,
+            {"ordinary": (SHARES,), "edges": (np.array([1e-9, 1 - 1e-9]),)}),
     *(Foreign("jax", f"scipy.special.{name}", getattr(special, name),
               {"ordinary": (X, POSITIVE), "zeros": (0 * X, POSITIVE), "zero y": (POSITIVE, 0 * X + 1e-20)})
       for name in ("xlogy", "xlog1py")),
     *(Foreign("jax", f"scipy.special.{name}", getattr(special, name),
               {"ordinary": (SHARES,), "zeros and ones": (ONE_HOT,)}) for name in ("entr",)),
     Foreign("jax", "scipy.special.rel_entr", special.rel_entr, {"ordinary": (SHARES, SHARES[[1, 2, 0]])}),
-    Foreign("jax", "scipy.special.kl_div", special.kl_div, {"ordinary": (SHARES, SHARES[[1, 2, 0]]), "ties": (SHARES, SHARES)}),
+    Foreign("jax", "scipy.special.kl_div", special.kl_div,
+            {"ordinary": (SHARES, SHARES[[1, 2, 0]]), "ties": (SHARES, SHARES)}),
     *(Foreign("jax", f"scipy.special.{name}", getattr(special, name),
               {"ordinary": (POSITIVE[0], POSITIVE[1]), "tail": (POSITIVE[0], 30 * POSITIVE[1])})
       for name in ("gammainc", "gammaincc")),
@@ -90,7 +93,7 @@ JAX = [
     Foreign("jax", "scipy.special.hyp1f1", special.hyp1f1, {"ordinary": (POSITIVE[0], POSITIVE[1], X[0])}),
     of_matrix("numpy.linalg.norm", jnp.linalg.norm, zeros=0 * SQUARE),
     of_matrix("numpy.linalg.norm, spectral", lambda a: jnp.linalg.norm(a, 2), zeros=0 * SQUARE, identity=np.eye(3)),
-    of_matrix("numpy.linalg.det", jnp.linalg.det, singular=np.ones((3, 3)), zeros=0 * SQUARE, rank_2=np.diag([1, 2, 0])),
+    of_matrix("numpy.linalg.det", jnp.linalg.det, rank_1=np.ones((3, 3)), zeros=0 * SQUARE, rank_2=np.diag([1, 2, 0])),
     of_matrix("numpy.linalg.det, 5 x 5", jnp.linalg.det, RNG.normal(size=(5, 5)), rank_3=np.diag([1, 2, 3, 0, 0])),
     of_matrix("numpy.linalg.slogdet", jnp.linalg.slogdet, DEFINITE),
     of_matrix("numpy.linalg.inv", jnp.linalg.inv),
@@ -134,11 +137,12 @@ OPTAX = [
     loss("cosine_distance, epsilon 1e-8", lambda y, t: losses.cosine_distance(y, t, epsilon=1e-8), target=OTHER),
     loss("ranking_softmax_loss", partial(losses.ranking_softmax_loss, reduce_fn=None)),
     loss("dice_loss", losses.dice_loss, target=ONE_HOT),
-    Foreign("optax", "ctc_loss", lambda y: losses.ctc_loss(y, np.zeros((2, 5)), np.array([[1, 2], [1, 1]]), np.zeros((2, 2))),
+    Foreign("optax", "ctc_loss", lambda y: losses.ctc_loss(y, np.zeros((2, 5)), CTC_LABELS, np.zeros((2, 2))),
             {"ordinary": (SEQUENCE,), "zeros": (0 * SEQUENCE,), "huge": (1e3 * SEQUENCE,)}),
     Foreign("optax", "triplet_margin_loss", losses.triplet_margin_loss,
             {"ordinary": (X, OTHER, 2 * X), "ties": (X, X, X)}),
-    Foreign("optax", "ntxent", lambda x: losses.ntxent(x, np.array([0, 1, 0])), {"ordinary": (X,), "ties": (X[[0, 0, 0]],)}),
+    Foreign("optax", "ntxent", lambda x: losses.ntxent(x, np.array([0, 1, 0])),
+            {"ordinary": (X,), "ties": (X[[0, 0, 0]],)}),
     Foreign("optax", "smooth_labels", lambda x: losses.smooth_labels(x, 0.1), {"ordinary": (SHARES,)}),
     *(Foreign("optax", f"projections.{name}", getattr(projections, name),
               {"ordinary": (2 * X,), "inside": (0.01 * X,), "zeros": (0 * X,), "ties": (np.ones_like(X),)})

@@ -66,11 +66,8 @@ def as_markdown(result):
     lines += ["", "| package | rule | at | gates held | skipped | found | s |", "| --- |" + " --- |" * 6]
     for row in rows:
         gates = list(dict.fromkeys(failure.split(":")[0] for failure in row["failures"]))
-        found = (
-            f"{', '.join(kinds(row)) or 'UNEXPLAINED'}: {', '.join(gates)}; {short(row['failures'][0])}"
-            if gates
-            else ""
-        )
+        kind = ", ".join(kinds(row)) or "UNEXPLAINED"
+        found = f"{kind}: {', '.join(gates)}; {short(row['failures'][0])}" if gates else ""
         skipped = ", ".join(row["skipped"])
         cells = row["package"], row["rule"], row["place"], len(row["held"]), skipped, found, row["seconds"]
         lines.append(f"| {' | '.join(map(str, cells))} |")

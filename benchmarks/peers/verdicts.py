@@ -159,4 +159,16 @@ VERDICTS = [
         "primitive without a rule). `jax.grad` of the rule agrees with differences: expi'(1) is 2.71828183 by both.",
         {"scipy.special.expi": EVERY, "scipy.special.zeta": EVERY, "scipy.special.hyp1f1": EVERY},
     ),
+    Verdict(
+        "false alarm",
+        "The audit crashes: it merges the module's own variables into a traced copy, and a layer that updates its "
+        "statistics can't write them. `nnx.merge(..., copy=True)` works.",
+        {"nnx.BatchNorm, train": EVERY},
+    ),
+    Verdict(
+        "false alarm",
+        "The audit finds the cotangent's structure wrong where a module has both a field that is None (no bias) and a "
+        "leaf without a gradient (Dropout's rate).",
+        {"nn.MultiheadAttention": EVERY},
+    ),
 ]

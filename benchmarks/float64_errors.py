@@ -6,7 +6,7 @@ Every case of tests/table.py at several points. By machine is `jax.vjp` of the f
 random and one-hot cotangents; errors are relative to the size that rounding acts on (see `jaxnn.audit.measure`).
 Central differences and the complex step are held against one cotangent, in numbers as they are. Expect: every error
 within its bound, or the script exits with 1, as it does if a rule of jaxnn is in no table. Writes
-results/float64_errors.json and float64_errors.md.
+results/float64_errors.json and float64_errors.md. About 4 minutes on 2 cores.
 """
 
 import argparse
@@ -54,8 +54,7 @@ def layer_at(case):
 
 def named(rule):
     """A rule's class; Recurrent's is told by its cell."""
-    name = type(rule).__name__
-    return f"{name}({type(rule.inner).__name__})" if name == "Recurrent" else name
+    return f"Recurrent({named(rule.inner)})" if isinstance(rule, jaxnn.Recurrent) else type(rule).__name__
 
 
 def look(evidence, found):
@@ -63,10 +62,11 @@ def look(evidence, found):
     pulled, findings = evidence.pulled, []
     for i, truths in enumerate(pulled.by_machine):
         for k, truth in enumerate(truths):
-            # Where the gradient is 0 and so is each of its terms (a saturated tanh), errors are absolute.
-            size = max(float(np.max(np.abs(truth), initial=0)), float(pulled.sizes[i][k])) or 1.0
-            bound = evidence.tolerance(i, k)[0] / size
-            found["machine"].append((error(pulled.by_hand[i][k], truth, size), bound))
+            size = max(float(np.max(np.abs(truth), initial=0)), float(pulled.sizes[i][k]))
+            tolerance = evidence.tolerance(i, k)[0]
+            # Where rounding is all there is (a bias before BatchNorm, a saturated tanh) errors are absolute.
+            size = size if tolerance < size else 1.0
+            found["machine"].append((error(pulled.by_hand[i][k], truth, size), tolerance / size))
     for gate in ("structure", "autodiff", *ORACLES):
         try:
             findings += GATES[gate](evidence)
@@ -129,8 +129,8 @@ def main():
             for seed, subject in enumerate(subjects):
                 evidence = Evidence(subject.cast(np.float64), seed, programs)
                 broken += [f"{case}, seed {seed}: {each}" for each in look(evidence, found[rule])]
-                n_leaves = len(evidence.leaves)
-                counts[rule] += (seed == 0, 1, n_leaves, n_leaves * len(evidence.dys[0]))
+                n = len(evidence.leaves)
+                counts[rule] += (seed == 0, 1, n, n * len(evidence.dys[0]))
             print(case, worst(found[rule]["machine"]), flush=True)
     rows = [
         {"rule": rule, **dict(zip(COUNTS, map(int, counts[rule]), strict=True))}

@@ -44,12 +44,10 @@ def audit(foreign):
         yield row | {"seconds": round(time.perf_counter() - began, 2)}
 
 
-def kinds(row):
-    """The kinds of verdict on what a row found."""
-    if not row["failures"]:
-        return []
-    found = [each for each in VERDICTS if row["rule"] in each.places]
-    return [each.kind for each in found if each.places[row["rule"]] is None or row["place"] in each.places[row["rule"]]]
+def verdicts(row):
+    """What is known of a row's failures."""
+    mine = [each for each in VERDICTS if row["failures"] and row["rule"] in each.places]
+    return [each for each in mine if row["place"] in (each.places[row["rule"]] or [row["place"]])]
 
 
 def as_markdown(result):
@@ -60,13 +58,13 @@ def as_markdown(result):
         "every gate holds. The first time of a rule is with its compilation.",
     ]
     for verdict in VERDICTS:
-        mine = [row for row in failing if row["rule"] in verdict.places and verdict.kind in kinds(row)]
+        mine = [row for row in failing if verdict in verdicts(row)]
         where = ", ".join(f"{row['rule']} ({row['place']})" for row in mine)
         lines += ["", f"- **{verdict.kind}**: {verdict.says} In: {where or 'nothing any more'}."]
     lines += ["", "| package | rule | at | gates held | skipped | found | s |", "| --- |" + " --- |" * 6]
     for row in rows:
         gates = list(dict.fromkeys(failure.split(":")[0] for failure in row["failures"]))
-        kind = ", ".join(kinds(row)) or "UNEXPLAINED"
+        kind = ", ".join(each.kind for each in verdicts(row)) or "UNEXPLAINED"
         found = f"{kind}: {', '.join(gates)}; {short(row['failures'][0])}" if gates else ""
         skipped = ", ".join(row["skipped"])
         cells = row["package"], row["rule"], row["place"], len(row["held"]), skipped, found, row["seconds"]
@@ -96,7 +94,7 @@ def main():
     result = {"environment": timing.environment(), "rows": [row for key, row in rows.items() if key in there]}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     RESULTS.with_suffix(".md").write_text(as_markdown(result))
-    unexplained = [row for row in result["rows"] if row["failures"] and not kinds(row)]
+    unexplained = [row for row in result["rows"] if row["failures"] and not verdicts(row)]
     for row in unexplained:
         print("UNEXPLAINED", row["rule"], row["place"], *row["failures"], sep="\n  ")
     raise SystemExit(1 if unexplained else 0)

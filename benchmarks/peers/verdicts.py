@@ -20,7 +20,7 @@ class Verdict(NamedTuple):
 VERDICTS = [
     Verdict(
         "fault",
-        "`jax.scipy.special.spence` has the gradient NaN for 1 < x < 2 and 0 at 1: at 1.3 it is log(x) / (1 - x) = "
+        "`jax.scipy.special.spence` has the gradient NaN for 1 < x <= 2 and 0 at 1: at 1.3 it is log(x) / (1 - x) = "
         "-0.874548, by differences of the forward too. `jnp.log(1 - x)` stands in a branch that isn't taken.",
         {"scipy.special.spence": EVERY},
     ),

@@ -110,7 +110,7 @@ def as_markdown(result):
             f"error in float64 {row['worst_float64_error']:.1e}. It took {row['seconds']:.1f} s by the clock "
             f"({row['processor_seconds']:.1f} s of processor time); of that {parts}.",
         ]
-    environment = ", ".join(f"{name} {value}" for name, value in result["environment"].items())
+    environment = ", ".join(f"{name} {value}" for name, value in result["environment"].items() if name != "dtype")
     return "\n".join([*lines, "", environment, ""])
 
 

@@ -3,10 +3,9 @@
     PYTHONPATH=tests python benchmarks/float64_errors.py [--seeds 10] [--only Dense ...]
 
 Every case of tests/table.py at several points. By machine is `jax.vjp` of the forward without its custom rules, along
-random and one-hot cotangents; errors are relative to the size that rounding acts on (see `jaxnn.audit.measure`).
-Central differences and the complex step are held against one cotangent, in numbers as they are. Expect: every error
-within its bound, or the script exits with 1, as it does if a rule of jaxnn is in no table. Writes
-results/float64_errors.json and float64_errors.md. About 4 minutes on 2 cores.
+random and one-hot cotangents; errors are relative to the size that rounding acts on (see `jaxnn.audit.measure`), those
+against differences and the complex step absolute. Expect: every error within its bound, or the script exits with 1, as
+it does if a rule of jaxnn is in no table. Writes results/float64_errors.json and .md. About 4 minutes on 2 cores.
 """
 
 import argparse
@@ -14,6 +13,7 @@ import inspect
 import json
 import math
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -37,19 +37,16 @@ NETWORK = table.LayerCase(jaxnn.Serial(jaxnn.Dense(3), jaxnn.Tanh(), jaxnn.Dense
 def cases():
     """(the rule's class, the case, its subject at a seed) for every case that has a gradient."""
     for case in table.WITH_GRADIENT:
-        yield named(case.layer), str(case), layer_at(case)
+        yield named(case.layer), str(case), partial(layer_at, case)
     for case in table.LOSSES:
         yield named(case.loss), str(case), lambda seed, case=case: subject_of(case.loss, case.point(seed)[:2])
     for each in dict.fromkeys(jax.tree.leaves(table.PENALTIES, is_leaf=lambda each: hasattr(each, "gradient"))):
         yield named(each), repr(each), lambda seed, each=each: subject_of(each, (NETWORK.point(seed).params,))
 
 
-def layer_at(case):
-    def at(seed):
-        params, state, x, key = case.point(seed)
-        return subject_of(case.layer, (params, state, x), key=key if case.draws else None, train=case.train)
-
-    return at
+def layer_at(case, seed):
+    params, state, x, key = case.point(seed)
+    return subject_of(case.layer, (params, state, x), key=key if case.draws else None, train=case.train)
 
 
 def named(rule):

@@ -6,7 +6,7 @@ planted: one tensor of the sixth Dense of ten (its weight's gradient, its bias's
 be, at batch 4096, with params in float64 and in float32. Expect: `jaxnn.compare` names layer, tensor and factor, and
 blames nothing else. right: 20 layers, about a million params, batch 128, every rule judged, costs measured. Expect:
 nothing is wrong, in less than 60 s on 2 cores. Writes results/audit_networks.json and audit_networks.md, and exits with
-1 where that isn't so. About 2 minutes on 2 cores.
+1 where that isn't so. About 3 minutes on 2 cores.
 """
 
 import argparse

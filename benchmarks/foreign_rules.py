@@ -4,7 +4,7 @@
 
 All gates at all places of peers/rules.py: at ordinary points and where something happens, a kink, a tie, an edge, huge
 numbers. What was found is explained in peers/verdicts.py; the script exits with 1 where something isn't. Writes
-results/foreign_rules.json and foreign_rules.md; --only does these rules anew and keeps the other rows. About 15 minutes
+results/foreign_rules.json and foreign_rules.md; --only does these rules anew and keeps the other rows. About 20 minutes
 on 2 cores, nearly all of it compilation.
 """
 

@@ -71,12 +71,12 @@ def work(k, n_workers, settings, done, results):
     import conftest  # noqa: F401 (compiles as the tests do)
     import jax
 
-    tasks = [(("clean", name), partial(alarms, name, *rule, settings.repetitions)) for name, *rule in clean()][
-        :: settings.every
-    ]
+    tasks = []
     for i, (group, bug) in enumerate(bugs(settings.held_out)[:: settings.every]):
         others = group == "escaped" or (i // n_workers) % OTHERS_EVERY == 0
         tasks.append(((group, bug.name), partial(caught, group, bug, others)))
+    for name, *rule in clean()[:: settings.every]:
+        tasks.append((("clean", name), partial(alarms, name, *rule, settings.repetitions)))
     for i, (name, task) in enumerate(tasks[k::n_workers]):
         old = done.get(name)
         if old is None or settings.again:
@@ -186,7 +186,7 @@ def measured(settings, rows):
             continue
         found[row["group"], row["name"]] = row
         n_done += 1
-        if not right(row) or n_done % 50 == 0:
+        if not right(row) or n_done % 25 == 0:
             write(settings, list(found.values()))
             print(f"{time.perf_counter() - began:6.0f}s {n_done} rows", "" if right(row) else row, flush=True)
     for worker in workers:

@@ -17,6 +17,8 @@ from jaxnn.audit.programs import Programs
 from jaxnn.audit.subjects import Subject, subject_of
 
 PRECISIONS = ("float32", "bfloat16")
+# The gates that know a derivative of their own; the others ask whether the rule agrees with itself.
+ORACLES = ("autodiff", "differences", "complex step")
 
 
 class Skipped(NamedTuple):
@@ -28,7 +30,10 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found. `ok` says whether every gate held; `print` it for what failed, with argument and place."""
+    """What `check` found. `ok` says whether every gate held; `print` it for what failed, with argument and place.
+
+    Where no oracle had anything to say (the point is singular, or the forward isn't finite there), nothing is ok.
+    """
 
     name: str
     findings: tuple[Finding, ...]
@@ -36,7 +41,13 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return all(finding.ok for finding in self.findings)
+        return self.judged and all(finding.ok for finding in self.findings)
+
+    @property
+    def judged(self) -> bool:
+        """Whether some oracle that was asked had something to say."""
+        asked = any(each.gate in ORACLES for each in self.skipped)
+        return not asked or any(finding.gate in ORACLES for finding in self.findings)
 
     @property
     def failures(self) -> tuple[Finding, ...]:
@@ -44,7 +55,10 @@ class Report:
 
     def __str__(self) -> str:
         gates = list(dict.fromkeys(finding.gate for finding in self.findings))
-        lines = [f"audit of {self.name}: " + ("every gate holds" if self.ok else f"{len(self.failures)} FAILURES")]
+        verdict = "every gate holds" if self.ok else f"{len(self.failures)} FAILURES"
+        if not self.judged:
+            verdict = "NOTHING TO HOLD IT AGAINST at this point: take another"
+        lines = [f"audit of {self.name}: {verdict}"]
         for gate in gates:
             mine = [finding for finding in self.findings if finding.gate == gate]
             failed = [finding for finding in mine if not finding.ok]

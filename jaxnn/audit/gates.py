@@ -102,6 +102,7 @@ def linearity(evidence: Evidence) -> list[Finding]:
     findings, a, b = [], *MIXED
     for i, name in enumerate(evidence.subject.leaf_names):
         g = evidence.pulled.by_hand[i].astype(np.float64)
+        g = np.where(np.isfinite(g[:2]).all(axis=0), g, 0)  # the sum of two infinities is what it is
         tolerance = sum(abs(c) * evidence.own_tolerance(i, k) for c, k in ((a, 0), (b, 1), (1, N_COTANGENTS)))
         bound = evidence.tolerance(i, 0)[1]
         findings.append(compared("linearity", name, g[N_COTANGENTS], a * g[0] + b * g[1], tolerance, bound.origin))
@@ -117,6 +118,8 @@ def additivity(evidence: Evidence) -> list[Finding]:
     if not subject.rows or subject.draws:
         raise NotHere("no argument is said to have rows" if not subject.rows else "it draws by batch")
     n_rows = len(jax.tree.leaves(subject.arguments[subject.rows[0]])[0])
+    if not all(y.shape[:1] == (n_rows,) for y in evidence.shapes):
+        raise NotHere(f"its outputs don't have the {n_rows} rows of its arguments")
     piece = 2 if subject.couples else 1 if n_rows <= MOST_ROWS else -(-n_rows // 2)
     if n_rows < 2 * piece:
         raise NotHere("it has too few rows to take apart")

@@ -93,12 +93,13 @@ def _as_declared(there: Evidence, where: str) -> list[Finding]:
     return findings
 
 
+@np.errstate(all="ignore")
 def _between_sides(there: Evidence, i: int, where: str) -> list[Finding]:
     h = 1e-6
     directions, of_leaf = _directions(there)
     steps = np.tile(h * STEPS, (len(of_leaf), 1))
     moved = np.asarray(there.programs.moved(there.leaves, there.others, _stacked(directions), steps))
-    moved = np.where(np.isfinite(moved), moved, np.nan)[np.array(of_leaf) == i]
+    moved = moved[np.array(of_leaf) == i]
     here = moved[:, 3]
     far_left, left, right, far_right = ((moved[:, at] - here) / (h * STEPS[at]) for at in (0, 1, 5, 6))
     g = there.pulled.by_hand[i][N_COTANGENTS + 1 :].reshape(there.n_terms, -1).T
@@ -135,6 +136,7 @@ _POWERS = np.vander(STEPS, 5)
 _LEFT = np.eye(len(STEPS)) - _POWERS @ np.linalg.pinv(_POWERS)
 
 
+@np.errstate(all="ignore")  # over the edge of a domain
 @lru_cache(maxsize=1)  # the differences and the complex step look along the same directions
 def _slopes(evidence: Evidence) -> list[Slope]:
     if evidence.dtype != np.float64:
@@ -157,7 +159,7 @@ def _slopes(evidence: Evidence) -> list[Slope]:
         narrow = (f[1] - 8 * f[2] + 8 * f[4] - f[5]) / (6 * h)
         noise, left = rounding * max(float(np.max(size)), TINY), float(np.max(np.abs(_LEFT @ f)))
         uncertainty = 4 * abs(wide - narrow) + (noise + 16 * left) / h
-        by_hand = float(np.sum(evidence.pulled.by_hand[i][0] * v[i]))
+        by_hand = float(np.sum(np.where(v[i] == 0, 0, evidence.pulled.by_hand[i][0]) * v[i]))  # infinity is no 0 of it
         smooth = left <= noise + 1e-6 * float(np.max(np.abs(f - f[3])))
         slopes.append(Slope(i, v, by_hand, float(narrow), float(uncertainty), smooth))
     if not slopes:

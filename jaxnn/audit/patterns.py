@@ -9,6 +9,7 @@ import numpy as np
 FITS = 1e-4
 
 
+@np.errstate(all="ignore")  # huge numbers are among what may be wrong
 def likely_pattern(wrong: Any, truth: Any, n_rows: int = 1) -> str:
     """The likeliest way in which one tensor came to differ from another, in a few words.
 

@@ -178,16 +178,16 @@ def subject_of(
         declares = declares is not False
         return Subject(name, arguments, forward, backward, names, rows=rows, couples=couples, declares=declares)
     kinds = [f"{base.__module__}.{base.__name__}" for base in type(subject).__mro__]
-    name = type(subject).__name__
+    name, fixed = type(subject).__name__, ()
     if any(kind.startswith("flax.linen") and kind.endswith("Module") for kind in kinds):
         forward = lambda variables, *inputs: subject.apply(variables, *inputs)  # noqa: E731
         names = ("variables", *names[:-1])
     elif any(kind.startswith("flax.nnx") and kind.endswith("Module") for kind in kinds):
         nnx = require("flax.nnx", "test")
         graph, params, rest = nnx.split(subject, nnx.Param, ...)
-        forward = lambda params, *inputs: nnx.merge(graph, params, rest, copy=True)(*inputs)  # noqa: E731
-        names, arguments = ("params", *names), (params, *arguments)
-        rows = tuple(i + 1 for i in rows)
+        forward = lambda params, rest, *inputs: nnx.merge(graph, params, rest, copy=True)(*inputs)  # noqa: E731
+        names, arguments, fixed = ("params", "rest", *names), (params, rest, *arguments), (1,)
+        rows = tuple(i + 2 for i in rows)
     elif callable(subject) and not _is_leaf(subject):
         forward = lambda module, *inputs: module(*inputs)  # noqa: E731
         names, arguments = ("module", *names), (subject, *arguments)
@@ -199,8 +199,8 @@ def subject_of(
             "check takes a layer, a loss, a penalty, a function, a pair (f, backward), a Flax or an Equinox module, "
             f"got a {name}"
         )
-    rule = _vjp_of(forward)
-    return Subject(name, arguments, forward, rule, names, rows=rows, couples=couples, declares=bool(declares))
+    about = {"fixed": fixed, "rows": rows, "couples": couples, "declares": bool(declares)}
+    return Subject(name, arguments, forward, _vjp_of(forward), names, **about)
 
 
 def _layer(layer: Layer, arguments: tuple, key: Any, train: bool) -> Subject:

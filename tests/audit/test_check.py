@@ -6,16 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen
-from table import FORMS, LOSSES, slow_unless
+from flax import linen, nnx
+from table import FORMS, LOSSES, PENALTIES, WITH_GRADIENT, slow_unless
 
-from jaxnn.audit import check
+import jaxnn
+from jaxnn.audit import Auditor, check
 from jaxnn.audit.gates import GATES
 
 X = np.random.default_rng(0).normal(size=(4, 5))
 
 
-@pytest.mark.parametrize("case", slow_unless(FORMS, FORMS[::4]), ids=str)
+WITH_LEAVES = [case for case in WITH_GRADIENT if not case.integer or jax.tree.leaves(case.point().params)]
+
+
+@pytest.mark.parametrize("case", slow_unless(WITH_LEAVES, FORMS[::4]), ids=str)
 def test_every_layer_passes_every_gate(case):
     point = case.point()
     key = point.key if case.draws else None
@@ -23,11 +27,29 @@ def test_every_layer_passes_every_gate(case):
     assert report.ok, str(report)
 
 
-@pytest.mark.parametrize("case", slow_unless(LOSSES[::6], LOSSES[:1]), ids=str)
+@pytest.mark.parametrize("case", slow_unless(LOSSES, LOSSES[:1]), ids=str)
 def test_every_loss_passes_every_gate(case):
     y, target, _ = case.point()
     report = check(case.loss, y, target)
     assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES[:2], ids=str)
+def test_every_penalty_passes_every_gate(penalty):
+    params, _ = jaxnn.Serial(jaxnn.Dense(3), jaxnn.Dense(2)).init(jax.random.key(0), (2,))
+    report = check(penalty, params)
+    assert report.ok, str(report)
+    assert not check(wrong_penalty(penalty), params, until_failure=True).ok
+
+
+def wrong_penalty(penalty):
+    """It penalises biases too."""
+
+    class Wrong(type(penalty)):
+        def gradient(self, params):
+            return jax.tree.map(lambda leaf: leaf + 0 * leaf, jax.tree.map(lambda p: self.strength * p, params))
+
+    return Wrong(penalty.strength)
 
 
 LABELS = np.random.default_rng(1).dirichlet(np.ones(5), 4)
@@ -93,3 +115,126 @@ def test_mistakes():
     with pytest.raises(TypeError, match="no floating argument"):
         check(lambda x: x, np.arange(3))
     assert len(GATES) == 11
+
+
+# At points where something happens.
+
+ZEROS = np.where(np.arange(20).reshape(4, 5) % 3 == 0, 0.0, X)
+
+
+@jax.custom_vjp
+def relu(x):
+    return jnp.maximum(x, 0)
+
+
+relu.defvjp(lambda x: (jnp.maximum(x, 0), x), lambda x, dy: (dy * (x > 0),))
+
+
+@jax.custom_vjp
+def steep_relu(x):
+    return jnp.maximum(x, 0)
+
+
+steep_relu.defvjp(lambda x: (jnp.maximum(x, 0), x), lambda x, dy: (dy * jnp.where(x == 0, 1.5, x > 0),))
+
+
+def test_on_a_kink_the_machine_is_no_truth_and_the_slopes_to_both_sides_are():
+    """jnp.maximum's derivative at 0 is 0.5, by the tie; the rule's 0 is as good, and its 1.5 isn't."""
+    report = check(relu, ZEROS)
+    assert report.ok, str(report)
+    assert "it lies on a kink" in str(report)
+    assert {finding.gate for finding in check(steep_relu, ZEROS).failures} == {"kinks"}
+
+
+def test_what_a_pair_declares_at_a_kink_it_gives():
+    """A forward written with `where` says what its derivative at the kink is."""
+    forward = lambda x: jnp.where(x > 0, x, 0.0)  # noqa: E731
+    backward = lambda x, dy, at_0=0.0: (dy * jnp.where(x == 0, at_0, x > 0),)  # noqa: E731
+    assert check((forward, backward), ZEROS).ok
+    half = (forward, lambda x, dy: backward(x, dy, 0.5))
+    assert not check(half, ZEROS, until_failure=True).ok
+    assert check(half, ZEROS, declares=False).ok
+
+
+def test_a_rule_of_ties_is_found_in_spite_of_rounding():
+    """Equal numbers are moved together, or the wobble would hide who wins."""
+    tied = np.array([[0.3, 0.3, 0.1], [0.2, 0.7, 0.7]])
+
+    def first(x):
+        return jnp.take_along_axis(x, jnp.argmax(x, axis=1, keepdims=True), axis=1)[:, 0]
+
+    def all_of_them(x, dy):
+        return (jnp.where(x == jnp.max(x, axis=1, keepdims=True), dy[:, None], 0),)
+
+    report = check((first, all_of_them), tied, until_failure=True)
+    assert {finding.gate for finding in report.failures} == {"autodiff"}
+
+
+def test_a_branch_that_a_program_takes_at_one_point_is_no_truth():
+    """softplus'(0) is 1/2; the machine's derivative of its program is 0 there, where a maximum ties."""
+    report = check(jax.nn.softplus, ZEROS)
+    assert report.ok, str(report)
+
+
+def test_what_the_machine_cannot_differentiate_is_held_against_differences():
+    def power(x, n=5):  # a loop whose end isn't known
+        return jax.lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] * x), (jnp.sum(0 * x), x))[1]
+
+    report = check((power, lambda x, dy: (6 * x**5 * dy,)), X)
+    assert report.ok, str(report)
+    assert "can't differentiate the forward" in str(report)
+    wrong = check((power, lambda x, dy: (6.001 * x**5 * dy,)), X)
+    assert {finding.gate for finding in wrong.failures} == {"differences"}
+
+
+def test_nan_where_the_forward_is_finite_is_found():
+    report = check(jnp.linalg.norm, np.zeros(3))
+    assert {finding.gate for finding in report.failures} == {"differences"}
+
+
+def test_where_nothing_can_be_judged_nothing_is_ok():
+    report = check(jnp.log, -np.ones(3))
+    assert not report.ok
+    assert not report.failures
+    assert "NOTHING TO HOLD IT AGAINST" in str(report)
+    assert check(jnp.log, np.ones(3)).ok
+
+
+def test_a_tensor_much_smaller_than_its_sibling_is_resolved():
+    def f(x, tiny):
+        return jnp.sin(x) + 1e-12 * jnp.sum(jnp.sin(tiny))
+
+    def backward(x, tiny, dy):
+        return dy * jnp.cos(x), 1.001e-12 * jnp.sum(dy) * jnp.cos(tiny)
+
+    report = check((f, backward), X, X[0], gates=("autodiff",))
+    assert [finding.argument for finding in report.failures] == ["argument 1"]
+
+
+def test_a_truncated_rule_is_no_derivative_and_is_the_machines():
+    layer = jaxnn.Recurrent(jaxnn.TanhCell(2), 1)
+    params, state = layer.init(jax.random.key(0), (4, 3))
+    report = check(layer, params, state, np.random.default_rng(0).normal(size=(2, 4, 3)))
+    assert report.ok, str(report)
+    assert "differences   skipped: it is truncated by choice" in str(report)
+
+
+def test_an_auditor_compiles_once_for_many_points(compilations):
+    audit = Auditor(jaxnn.SoftmaxCrossEntropy(), gates=("autodiff", "differences", "kinks", "float32"))
+    rng = np.random.default_rng(0)
+    assert audit(rng.normal(size=(3, 4)), rng.integers(0, 4, 3)).ok
+    with compilations.none():
+        assert all(audit(rng.normal(size=(3, 4)), rng.integers(0, 4, 3), seed=seed).ok for seed in range(3))
+
+
+def test_a_module_that_has_none_and_what_has_no_gradient():
+    """Equinox's attention has both: no bias, and a dropout rate."""
+    attention = equinox.nn.MultiheadAttention(1, 2, key=jax.random.key(0))
+    x = np.random.default_rng(0).normal(size=(3, 2))
+    report = check(attention, x, x, x, gates=("structure",))
+    assert report.ok, str(report)
+
+
+def test_a_flax_layer_that_writes_its_statistics():
+    report = check(nnx.BatchNorm(5, rngs=nnx.Rngs(0)), X, gates=("structure", "autodiff"))
+    assert report.ok, str(report)

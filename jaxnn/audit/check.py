@@ -10,9 +10,8 @@ import numpy as np
 
 from jaxnn.audit.evidence import Evidence
 from jaxnn.audit.findings import Finding, NotHere, compared
-from jaxnn.audit.gates import GATES, require_machine, scaled
+from jaxnn.audit.gates import GATES, pattern_along, require_machine, scaled
 from jaxnn.audit.measure import scale_factor
-from jaxnn.audit.patterns import likely_pattern
 from jaxnn.audit.programs import Programs
 from jaxnn.audit.subjects import Subject, subject_of
 
@@ -149,7 +148,10 @@ class Auditor:
                 if finding.ok:
                     beside = 2 * abs(scale_factor(machine, right) - 1)
                     finding = scaled(finding, mine, right, evidence, i, k, beside)
-                findings.append(finding if finding.ok else finding._replace(pattern=likely_pattern(mine, right)))
+                if not finding.ok:
+                    pattern = pattern_along(k, pulled.by_hand[i], truth.pulled.by_machine[i])
+                    finding = finding._replace(pattern=pattern)
+                findings.append(finding)
         return findings
 
 

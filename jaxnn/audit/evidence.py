@@ -124,14 +124,15 @@ class Evidence:
         tolerance, bound = self.tolerance(i, k)
         return tolerance + bound.value * largest(self.pulled.by_hand[i][k])
 
+    @np.errstate(all="ignore")  # where nothing is allowed, or all
     def farthest(self, i: int) -> int:
         """The dy along which leaf i's cotangent by hand is farthest from the machine's, beside its tolerance."""
         mine, machine = (np.asarray(each[i], np.float64) for each in (self.pulled.by_hand, self.pulled.by_machine))
-        apart = np.where(np.isnan(mine) & np.isnan(machine), 0, np.abs(mine - machine)).reshape(len(mine), -1)
+        same = (mine == machine) | (np.isnan(mine) & np.isnan(machine))
+        apart = np.where(same, 0, np.abs(mine - machine)).reshape(len(mine), -1)
         off = np.max(np.where(np.isnan(apart), np.inf, apart), axis=1, initial=0)
         allowed = np.array([self.tolerance(i, k)[0] for k in range(len(mine))])
-        with np.errstate(over="ignore"):  # where nothing is allowed
-            return int(np.argmax(off / np.maximum(allowed, TINY)))
+        return int(np.argmax(off / np.maximum(allowed, TINY)))
 
     def normal_like(self, leaves: Sequence[jax.Array]) -> Leaves:
         return [self.rng.normal(size=leaf.shape).astype(leaf.dtype) for leaf in leaves]

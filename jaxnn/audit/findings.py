@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnn.audit.measure import error
+from jaxnn.audit.patterns import NONE
 
 
 class Finding(NamedTuple):
@@ -25,8 +26,9 @@ class Finding(NamedTuple):
     def __str__(self) -> str:
         if self.ok:
             return f"{self.gate}: {self.argument} holds ({self.error:.1e}, tolerance {self.tolerance:.1e})"
-        values = f" at {list(self.index)}: {self.got:.6g} for {self.expected:.6g}" if self.index else ""
-        pattern = f"; likely {self.pattern}" if self.pattern else ""
+        values = f": {self.got:.6g} for {self.expected:.6g}" if not math.isnan(self.expected) else ""
+        values = f" at {list(self.index)}{values}" if self.index else values
+        pattern = f"; likely {self.pattern}" if self.pattern not in ("", NONE) else ""
         how = f"error {self.error:.1e}, tolerance {self.tolerance:.1e} = {self.origin}"
         return f"{self.gate}: {self.argument} is wrong{values} ({how}){pattern}"
 

@@ -49,9 +49,21 @@ def autodiff(evidence: Evidence) -> list[Finding]:
             finding = compared("autodiff", name, g, truth, tolerance, bound.origin)
             if finding.ok and k < N_COTANGENTS:
                 finding = scaled(finding, g, truth, evidence, i, k)
-            of_leaf.append(finding if finding.ok else finding._replace(pattern=likely_pattern(g, truth, n_rows)))
-        findings += [worst(of_leaf)] if of_leaf else []
+            of_leaf.append(finding)
+        failed = [k for k, finding in enumerate(of_leaf) if not finding.ok]
+        if failed:
+            pattern = pattern_along(failed[0], found.by_hand[i], found.by_machine[i], n_rows)
+            findings.append(of_leaf[failed[0]]._replace(pattern=pattern))
+        elif of_leaf:
+            findings.append(worst(of_leaf))
     return findings
+
+
+def pattern_along(k: int, cotangents: Any, truths: Any, n_rows: int = 1) -> str:
+    """What is wrong along the k-th dy. Along one dy a single number is always a multiple: it is looked at along all."""
+    if truths[k].size == 1:
+        return likely_pattern(cotangents.ravel(), truths.ravel(), n_rows)
+    return likely_pattern(cotangents[k], truths[k], n_rows)
 
 
 def require_machine(evidence: Evidence) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 # How well a pattern must fit to be named: far looser than rounding, far tighter than chance.
 FITS = 1e-4
+NONE = "no simple one"
 
 
 @np.errstate(all="ignore")  # huge numbers are among what may be wrong
@@ -32,7 +33,7 @@ def likely_pattern(wrong: Any, truth: Any, n_rows: int = 1) -> str:
         return "zero"
     if not b.any():
         return "not zero, where the truth is"
-    return _multiple(a, b, n_rows) or _rearranged(a, b) or _some_entries(a, b) or _missing_term(a, b) or "no simple one"
+    return _multiple(a, b, n_rows) or _rearranged(a, b) or _some_entries(a, b) or _missing_term(a, b) or NONE
 
 
 def _shapes(a: np.ndarray, b: np.ndarray) -> str:

@@ -279,6 +279,8 @@ def _matched(name: str, argument: PyTree, cotangent: PyTree) -> Leaves:
     is_none = lambda leaf: leaf is None  # noqa: E731 (what has no gradient may have None for it)
     leaves, given = jax.tree.leaves(argument, is_leaf=is_none), jax.tree.leaves(cotangent, is_leaf=is_none)
     if not any(map(_real, leaves)):
+        for g in given:
+            _require_none(name, g)
         return []
     if len(leaves) != len(given):
         leaves, given = jax.tree.leaves(argument), jax.tree.leaves(cotangent)
@@ -286,9 +288,17 @@ def _matched(name: str, argument: PyTree, cotangent: PyTree) -> Leaves:
         structures = jax.tree.structure(argument), jax.tree.structure(cotangent)
         raise TypeError("the cotangent of {} should have its structure, {}, got {}".format(name, *structures))
     for leaf, g in zip(leaves, given, strict=True):
-        if _real(leaf) and g is None:
+        if not _real(leaf):
+            _require_none(f"a part of {name}", g)
+        elif g is None:
             raise TypeError(f"the cotangent of {name} is None where {name} is floating")
     return [g for leaf, g in zip(leaves, given, strict=True) if _real(leaf)]
+
+
+def _require_none(name: str, cotangent: Any) -> None:
+    """What isn't floating has no cotangent: None, or JAX's float0."""
+    if cotangent is not None and jnp.result_type(cotangent) != jax.dtypes.float0:
+        raise TypeError(f"the cotangent of {name}, which isn't floating, should be None, got {cotangent.dtype}")
 
 
 def _real(leaf: Any) -> bool:

@@ -51,6 +51,18 @@ def test_functions_with_integer_arguments():
     cotangents_are_the_machines(subject)
 
 
+def test_what_is_not_floating_has_no_cotangent():
+    labels = np.array([0, 1, 2, 0])
+    of = lambda cotangent: subject_of((lambda x, i: x[i], lambda x, i, dy: (dy, cotangent)), (X, labels))  # noqa: E731
+    for none in (None, np.zeros(4, jax.dtypes.float0)):
+        assert len(of(none).cotangents([X], [X])) == 1
+    extra = subject_of((lambda p: p["w"] * 2, lambda p, dy: ({"w": 2 * dy, "b": dy},)), ({"w": X, "b": None},))
+    with pytest.raises(TypeError, match="a part of argument 0, which isn't floating, should be None, got float32"):
+        extra.cotangents([X], [X])
+    with pytest.raises(TypeError, match="argument 1, which isn't floating, should be None, got float32"):
+        of(X).cotangents([X], [X])
+
+
 def test_mistakes():
     with pytest.raises(TypeError, match="got a int"):
         subject_of(3, (X,))

@@ -149,7 +149,8 @@ class Auditor:
                     beside = 2 * abs(scale_factor(machine, right) - 1)
                     finding = scaled(finding, mine, right, evidence, i, k, beside)
                 if not finding.ok:
-                    pattern = pattern_along(k, pulled.by_hand[i], truth.pulled.by_machine[i])
+                    noise = 4 * _farthest(machine, right)
+                    pattern = pattern_along(k, pulled.by_hand[i], truth.pulled.by_machine[i], noise=noise)
                     finding = finding._replace(pattern=pattern)
                 findings.append(finding)
         return findings

@@ -59,11 +59,11 @@ def autodiff(evidence: Evidence) -> list[Finding]:
     return findings
 
 
-def pattern_along(k: int, cotangents: Any, truths: Any, n_rows: int = 1) -> str:
+def pattern_along(k: int, cotangents: Any, truths: Any, n_rows: int = 1, noise: float = 0.0) -> str:
     """What is wrong along the k-th dy. Along one dy a single number is always a multiple: it is looked at along all."""
     if truths[k].size == 1:
-        return likely_pattern(cotangents.ravel(), truths.ravel(), n_rows)
-    return likely_pattern(cotangents[k], truths[k], n_rows)
+        return likely_pattern(cotangents.ravel(), truths.ravel(), n_rows, noise)
+    return likely_pattern(cotangents[k], truths[k], n_rows, noise)
 
 
 def require_machine(evidence: Evidence) -> None:

@@ -11,11 +11,12 @@ NONE = "no simple one"
 
 
 @np.errstate(all="ignore")  # huge numbers are among what may be wrong
-def likely_pattern(wrong: Any, truth: Any, n_rows: int = 1) -> str:
+def likely_pattern(wrong: Any, truth: Any, n_rows: int = 1, noise: float = 0.0) -> str:
     """The likeliest way in which one tensor came to differ from another, in a few words.
 
-    n_rows is B, for means that should be sums. Shapes, NaN and zeros are looked at first, then whether the whole is a
-    multiple, then whether its entries stand in another order, then what is missing.
+    n_rows is B, for means that should be sums; noise is how far rounding alone puts an entry. Shapes, NaN and zeros are
+    looked at first, then whether the whole is a multiple, then whether its entries stand in another order, then what is
+    missing.
 
     >>> truth = np.arange(6.0).reshape(2, 3) - 2.5
     >>> likely_pattern(-truth, truth), likely_pattern(1.001 * truth, truth), likely_pattern(truth / 8, truth, n_rows=8)
@@ -33,7 +34,8 @@ def likely_pattern(wrong: Any, truth: Any, n_rows: int = 1) -> str:
         return "zero"
     if not b.any():
         return "not zero, where the truth is"
-    return _multiple(a, b, n_rows) or _rearranged(a, b) or _some_entries(a, b) or _missing_term(a, b) or NONE
+    noise = noise if noise < 0.1 * np.max(np.abs(a - b)) else 0.0  # or anything would be a multiple
+    return _multiple(a, b, n_rows, noise) or _rearranged(a, b) or _some_entries(a, b) or _missing_term(a, b) or NONE
 
 
 def _shapes(a: np.ndarray, b: np.ndarray) -> str:
@@ -44,12 +46,12 @@ def _shapes(a: np.ndarray, b: np.ndarray) -> str:
     return f"shape {a.shape} for {b.shape}"
 
 
-def _multiple(a: np.ndarray, b: np.ndarray, n_rows: int) -> str:
+def _multiple(a: np.ndarray, b: np.ndarray, n_rows: int, noise: float = 0.0) -> str:
     if not b.any():
         return ""
     factor = float(np.sum(a * b) / np.sum(b * b))
     # A small factor off 1 fits only if the rest is small beside what it explains.
-    if not _same(a, factor * b, within=min(np.max(np.abs(a)), np.max(np.abs(a - b)))):
+    if not _same(a, factor * b, min(np.max(np.abs(a)), np.max(np.abs(a - b))), noise):
         return ""
     for known, words in ((-1, "the sign: times -1"), (2, "a factor: times 2"), (0.5, "a factor: times 1/2")):
         if math.isclose(factor, known, rel_tol=FITS):
@@ -104,6 +106,6 @@ def _missing_term(a: np.ndarray, b: np.ndarray) -> str:
     return f"a dropped or a wrong term: cosine {cosine:.3f}" if cosine > 0 else ""
 
 
-def _same(a: np.ndarray, b: np.ndarray, within: float | None = None) -> bool:
+def _same(a: np.ndarray, b: np.ndarray, within: float | None = None, noise: float = 0.0) -> bool:
     size = np.max(np.abs(b)) if within is None else within
-    return a.shape == b.shape and bool(np.max(np.abs(a - b)) <= FITS * size)
+    return a.shape == b.shape and bool(np.max(np.abs(a - b)) <= FITS * size + noise)

@@ -75,7 +75,7 @@ def wrong_tensors(path: str, layer: Layer, rule: Rule, n_rows: int, dtype: Any) 
     wrong = []
     for name in dict.fromkeys([*truth, *by_hand]):
         mine, right = by_hand.get(name), truth.get(name)
-        off = factor = math.nan
+        off, factor, noise = math.nan, math.nan, 0.0
         if mine is None or right is None or mine.shape != right.shape:
             broken = "its shape is not the tensor's"
         else:
@@ -85,7 +85,8 @@ def wrong_tensors(path: str, layer: Layer, rule: Rule, n_rows: int, dtype: Any) 
             if not broken:
                 continue
             off, factor = error(mine, right, terms.size), scale_factor(mine, right)
-        pattern = likely_pattern(mine, right, n_rows)
+            noise = 4 * float(np.max(np.abs(np.asarray(by_machine[name], np.float64) - right), initial=0))
+        pattern = likely_pattern(mine, right, n_rows, noise)
         wrong.append(WrongRule(path, repr(layer), name, str(dtype), off, factor, pattern, broken))
     return wrong
 

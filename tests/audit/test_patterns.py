@@ -44,3 +44,9 @@ ONE_COLUMN[:, 1] *= 2
 )
 def test_a_pattern_is_named(wrong, truth, words):
     assert words in likely_pattern(wrong, truth, n_rows=8)
+
+
+def test_a_factor_is_seen_through_the_noise_of_rounding():
+    noisy = 1.001 * TRUTH + 1e-6 * np.sin(100 * TRUTH)
+    assert "times 1.001" in likely_pattern(noisy, TRUTH, noise=1e-6)
+    assert "times" not in likely_pattern(TRUTH + 0.3 * np.sin(TRUTH), TRUTH, noise=1.0)

@@ -1,8 +1,8 @@
 """A hundred steps by hand, by machine and in NumPy end at the same params; the same run twice ends at the same bits.
 
-Rounding grows along a trajectory, and where a rate is unstable beyond all bounds: by hand and by machine are 2e-16 apart
-after 100 steps at this rate, 5e-15 at fifty times it and 4e-7 at five hundred times. Params are compared and not losses,
-for a loss that is nearly flat hides where it was reached.
+Rounding grows along a trajectory, and where a rate is unstable beyond all bounds: by hand and by machine are 2e-16
+apart after 100 steps at this rate, 5e-15 at fifty times it and 4e-7 at five hundred times. Params are compared and not
+losses, for a loss that is nearly flat hides where it was reached.
 """
 
 import jax

@@ -270,7 +270,7 @@ def figure(rows, path):
     axes.invert_yaxis()
     axes.set_xlim(0, 108)
     axes.set_xlabel("wrong gradients caught [%]")
-    axes.legend(loc="lower left")
+    canvas.legend(loc="outside upper center", ncols=len(GROUPS))
     canvas.savefig(path, dpi=120)
 
 

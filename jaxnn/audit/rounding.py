@@ -45,7 +45,7 @@ def rounded_otherwise(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     def moving(draw: Any, steps: Any, *arguments: Any) -> PyTree:
         def bind(equation: Any, inputs: Sequence[Any]) -> list[Any]:
             if equation.primitive.name == "scan":
-                return _scanned(equation.params, inputs, bind)
+                return _scanned(equation, inputs, bind)
             outputs = bound(equation, inputs)
             return outputs if equation.primitive.name in STILL else [moved(y, draw, steps) for y in outputs]
 
@@ -57,17 +57,27 @@ def rounded_otherwise(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     return moving
 
 
-def _scanned(params: Any, inputs: Sequence[Any], bind: Bind) -> list[Any]:
-    """A scan, with its body by `bind`."""
-    n_consts, n_carry = params["num_consts"], params["num_carry"]
+def _scanned(equation: Any, inputs: Sequence[Any], bind: Bind) -> list[Any]:
+    """A scan, with its body by `bind`.
+
+    Into the body go consts, the carry and one of each xs, out of it come the carry and one of each ys: what has an axis
+    more outside is xs or ys. (How the equation itself says so isn't the same in every version of JAX.)
+    """
+    closed, length = equation.params["jaxpr"], equation.params["length"]
+    body, constants = getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
+    n_xs, n_ys = (
+        sum(len(outside.aval.shape) > len(inside.aval.shape) for outside, inside in zip(*pairs, strict=True))
+        for pairs in ((equation.invars, body.invars), (equation.outvars, body.outvars))
+    )
+    n_carry = len(body.outvars) - n_ys
+    n_consts = len(inputs) - n_carry - n_xs
     consts, start, xs = inputs[:n_consts], inputs[n_consts : n_consts + n_carry], inputs[n_consts + n_carry :]
-    body = params["jaxpr"]
 
     def one(carry: Sequence[Any], x: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        outputs = evaluated(body.jaxpr, body.consts, [*consts, *carry, *x], bind)
+        outputs = evaluated(body, constants, [*consts, *carry, *x], bind)
         return outputs[:n_carry], outputs[n_carry:]
 
-    carry, ys = jax.lax.scan(one, list(start), list(xs), length=params["length"], reverse=params["reverse"])
+    carry, ys = jax.lax.scan(one, list(start), list(xs), length=length, reverse=equation.params["reverse"])
     return [*carry, *ys]
 
 

@@ -107,6 +107,7 @@ def _require_examples(name: str, x: Any, **others: Any) -> None:
         raise ValueError(f"{name}: the set is empty: give at least one example")
 
 
+@jax.ensure_compile_time_eval()  # what is concrete is so inside of a user's jit too
 def _require_finite(name: str, array: Any) -> None:
     if is_traced(array) or not is_floating(array):
         return
@@ -119,6 +120,7 @@ def _require_finite(name: str, array: Any) -> None:
         )
 
 
+@jax.ensure_compile_time_eval()
 def _require_labels(name: str, target: Any, n_classes: int) -> None:
     if is_traced(target):
         return
@@ -130,6 +132,7 @@ def _require_labels(name: str, target: Any, n_classes: int) -> None:
         )
 
 
+@jax.ensure_compile_time_eval()
 def _require_weights(name: str, x: Any, weights: Any) -> None:
     if not is_floating(weights):
         raise TypeError(f"{name}: weights should be floating, got {weights.dtype}: convert them with .astype(float)")

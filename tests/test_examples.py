@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import Dense, HalfSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn import Dense, HalfSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy, bgd, gradient_descent
 from jaxnn.examples import Examples, checked, features
 
 NET, LOSS = Dense(10), SoftmaxCrossEntropy()
@@ -118,3 +118,20 @@ def test_features():
         features(with_entry(X, (1, 1), np.nan))
     with pytest.raises(ValueError, match="the set is empty"):
         features(X[:0])
+
+
+def test_data_closed_over_by_a_users_jit_is_checked_as_concrete():
+    """Arrays that a compiled function closes over have values, and what is computed of them there mustn't be traced."""
+    net, loss = Dense(3), LOSS
+    x, weights = jnp.ones((6, 4)), jnp.ones(6)
+    given = {"key": jax.random.key(0), "epochs": 1, "update": gradient_descent(0.1), "metric": None}
+
+    def trained(data):
+        return jax.eval_shape(jax.jit(lambda: bgd(net, loss, data, **given)[0].params))
+
+    labels = jnp.array([0, 1, 2, 0, 1, 2])
+    assert trained((x, labels, weights)).weight.shape == (4, 3)
+    with pytest.raises(ValueError, match="NaN or infinite numbers in 1 of 6"):
+        trained((x.at[2, 1].set(jnp.nan), labels, weights))
+    with pytest.raises(ValueError, match="labels should be 0 to 2"):
+        trained((x, labels + 1, weights))

@@ -70,7 +70,13 @@ def work(k, n_workers, settings, done, results):
     """Every n-th task; of what is done, nothing, or with --again the audit alone."""
     import conftest  # noqa: F401 (compiles as the tests do)
     import jax
+    from bugs.mutants import corpus
 
+    for seed in (0, settings.held_out) if k == 0 else ():
+        made = corpus(seed)
+        found = {"equivalents": [list(each) for each in made.equivalents]}
+        found |= {"mutants": len(made.mutants), "twins": len(made.twins), "raised": len(made.raised)}
+        results.put({"group": "corpus", "name": f"seed {seed}"} | found)
     tasks = []
     for i, (group, bug) in enumerate(bugs(settings.held_out)[:: settings.every]):
         others = group == "escaped" or (i // n_workers) % OTHERS_EVERY == 0
@@ -194,9 +200,14 @@ def measured(settings, rows):
     return sorted(found.values(), key=lambda row: (row["group"], row["name"]))
 
 
+GROUPS = ("escaped", "mutants", "held out")
+
+
 def right(row):
     """Whether the audit caught the bug, or had nothing to say of what is clean."""
-    return row["group"] == "time" or (not row["alarms"][AUDIT] if row["group"] == "clean" else row["caught"][AUDIT])
+    if row["group"] == "clean":
+        return not row["alarms"][AUDIT]
+    return row["group"] not in GROUPS or row["caught"][AUDIT]
 
 
 def write(settings, rows):
@@ -205,9 +216,6 @@ def write(settings, rows):
     environment |= {package: version(package) for package in packages}
     found = {"environment": environment, "workers": settings.workers, "rows": rows}
     settings.output.write_text(json.dumps(found, indent=1) + "\n")
-
-
-GROUPS = ("escaped", "mutants", "held out")
 
 
 def counted(rows):
@@ -223,7 +231,7 @@ def counted(rows):
                 times = len({each.split(":")[0] for each in alarmed}) if ours else alarmed
                 found[name]["alarms"][0] += times
                 found[name]["alarms"][1] += row["repetitions"] if ours else OTHERS_REPETITIONS
-        else:
+        elif row["group"] in GROUPS:
             for name, caught in row["caught"].items():
                 found[name][row["group"]][0] += caught
                 found[name][row["group"]][1] += 1
@@ -243,9 +251,17 @@ def table(rows):
         if row["group"] in GROUPS:
             gates[row["gate"]] += 1
     by_gate = ", ".join(f"{gate} {n}" for gate, n in sorted(gates.items(), key=lambda each: -each[1]))
+    parts = ["\n".join(lines), f"The gate that caught a bug first: {by_gate}."]
+    for row in rows:
+        if row["group"] == "corpus":
+            counts = (
+                f"{row['mutants']} mutants, and left out {row['raised']} that raise, {row['twins']} twins of others"
+            )
+            same = [f"- `{name}`: {reason}" for name, reason in row["equivalents"]]
+            parts.append(f"The generator's {row['name']}: {counts} and {len(same)} equivalent to the clean rule.")
+            parts += ["\n".join(same)] if same else []
     survivors = [f"- {row['name']}" for row in rows if row["group"] in GROUPS and not right(row)]
     wolf = [f"- {row['name']}: {each}" for row in rows if row["group"] == "clean" for each in row["alarms"][AUDIT]]
-    parts = ["\n".join(lines), f"The gate that caught a bug first: {by_gate}."]
     parts += ["Not caught by the audit:\n\n" + "\n".join(survivors)] if survivors else []
     parts += ["False alarms of the audit:\n\n" + "\n".join(wolf)] if wolf else []
     return "\n\n".join(parts) + "\n"

@@ -46,6 +46,7 @@ class Evidence:
         self.others = subject.others
         self.shapes = jax.eval_shape(subject.outputs, self.leaves, self.others)
         self.rng = np.random.default_rng(seed)
+        self.closer = False
         self.n_terms = sum(y.size for y in self.shapes)
         self.dys = self._dys()
         dtypes = [each.dtype for each in [*self.leaves, *self.shapes]]
@@ -74,7 +75,7 @@ class Evidence:
     def elsewhere(self, leaves: Leaves) -> "Evidence":
         """The evidence at other numbers, along the same dys."""
         there = Evidence(self.subject.at(self.subject.with_leaves(leaves)), 0, self.programs)
-        there.dys = self.dys
+        there.dys, there.closer = self.dys, self.closer
         return there
 
     @cached_property
@@ -82,8 +83,20 @@ class Evidence:
         found = jax.tree.map(np.asarray, self.programs.pulled(self.leaves, self.others, self.dys))
         if not all(np.isfinite(y).all() for y in found.outputs):
             raise NotHere("the forward isn't finite at this point")
+        wobbles = found.wobbles
+        if self.closer:
+            own = self.programs.own_wobbles(self.leaves, self.others, self.dys)
+            wobbles = [np.maximum(w, o) for w, o in zip(wobbles, own, strict=True)]
         # What rounding takes over the edge of the domain may go anywhere.
-        return found._replace(wobbles=[np.where(np.isnan(w), np.inf, w) for w in found.wobbles])
+        return found._replace(wobbles=[np.where(np.isnan(w), np.inf, w) for w in wobbles])
+
+    def look_closer(self) -> None:
+        """From now on take into account how far the rule itself goes when all is rounded otherwise.
+
+        It may round more than the machine's derivative: terms that cancel in one of the two needn't in the other.
+        """
+        self.closer = True
+        self.__dict__.pop("pulled", None)
 
     @cached_property
     def jumps(self) -> list[bool]:

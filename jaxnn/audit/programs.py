@@ -34,6 +34,7 @@ class Programs:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.pulled = jax.jit(self._pulled)
+        self.own_wobbles = jax.jit(self._own_wobbles)
         self.cotangents = jax.jit(self._cotangents)
         self.pushed = jax.jit(self._pushed)
         self.second_order = jax.jit(self._second_order)
@@ -49,6 +50,14 @@ class Programs:
         by_hand = jax.vmap(lambda dy: self._cotangents(leaves, others, dy))(dys)
         by_machine, sizes, wobbles = surveyed(machine, (leaves,), dys)
         return Pulled(outputs, by_hand, by_machine, list(map(largest, sizes)), list(map(largest, wobbles)))
+
+    def _own_wobbles(self, leaves: Leaves, others: Leaves, dys: Leaves) -> Leaves:
+        """The wobbles of the rule itself."""
+
+        def rule(leaves: Leaves, dys: Leaves) -> Leaves:
+            return jax.vmap(lambda dy: self._cotangents(leaves, others, dy))(dys)
+
+        return list(map(largest, surveyed(rule, (leaves,), dys).wobble))
 
     def _cotangents(self, leaves: Leaves, others: Leaves, dy: Leaves) -> Leaves:
         return self.subject.cotangents(leaves, dy, others)

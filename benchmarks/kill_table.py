@@ -5,9 +5,10 @@
 The corpus: bugs that escaped from published code, each with its source, and mutants of every backward rule of jaxnn
 (`tests/bugs`), and a held-out draw of the generator. A checker catches a bug if it complains of it; the audit has all
 its gates and stops at the first that fails. The other checkers, with their documented defaults, meet all escaped bugs
-and every third mutant. Then every clean rule is audited at so many random points, with all gates at the first twenty and
-without the two dear ones (transforms, kinks) at the rest: each complaint is a false alarm. The others meet the clean
-rules at three points. All compile as the tests do. Last, one process alone takes the time of each on a sample of the bugs, compilation included.
+and every third mutant. Then every clean rule is audited at so many random points, with all gates at the first twenty
+and without the two dear ones (transforms, kinks) at the rest: each complaint is a false alarm. The others meet the
+clean rules at three points. All compile as the tests do. Last, one process alone takes the time of each checker on a
+sample of the bugs, compilation included.
 
 Writes results/kill_table.json as it goes (a run that was cut off goes on where it was), .md and .png; --again repeats
 what is the audit's, --plot makes table and figure from the JSON. About three quarters of an hour on 2 cores. Expect:

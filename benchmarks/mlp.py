@@ -233,7 +233,7 @@ def plot(result, path):
         panel.set(title=f"784-{n_hidden}-10, sigmoid", xlabel="batch size [examples]")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("time [µs an example]")
-    panels[-1].legend()
+    panels[-1].legend(loc="upper right")
     figure.savefig(path, dpi=120)
 
 

@@ -130,5 +130,5 @@ def learning_curve(history: History, path: str | Path, title: str = "", unit: st
         axes.set_ylabel(label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="upper right" if label.startswith("loss") else "lower right")  # "best" is searched for
     figure.savefig(path, dpi=120)

@@ -77,6 +77,14 @@ def test_the_figure_touches_no_global_state(tmp_path):
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
+def test_a_legend_has_its_place(tmp_path, monkeypatch):
+    """The best one is searched for, and on a busy machine matplotlib warns that this is slow."""
+    from matplotlib.legend import Legend
+
+    monkeypatch.setattr(Legend, "_find_best_position", None)
+    learning_curve(columns(5), tmp_path / "curve.png")
+
+
 def test_panels_have_labels_with_units_and_legends(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 

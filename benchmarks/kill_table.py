@@ -244,9 +244,9 @@ def table(rows):
     lines += ["| --- | --- | --- | --- | --- | --- |"]
     for name, of in counted(rows).items():
         cells = [f"{of[group][0]} of {of[group][1]}, {of[group][0] / max(of[group][1], 1):.1%}" for group in GROUPS]
-        taken = sorted(of["seconds"])[len(of["seconds"]) // 2] if of["seconds"] else float("nan")
+        taken = f"{sorted(of['seconds'])[len(of['seconds']) // 2]:.2f}" if of["seconds"] else "not measured"
         alarmed = "{} of {}".format(*of["alarms"])
-        lines.append(f"| {name} | {' | '.join(cells)} | {alarmed} | {taken:.2f} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {alarmed} | {taken} |")
     gates = defaultdict(int)
     for row in rows:
         if row["group"] in GROUPS:
@@ -263,6 +263,10 @@ def table(rows):
             parts += ["\n".join(same)] if same else []
     survivors = [f"- {row['name']}" for row in rows if row["group"] in GROUPS and not right(row)]
     wolf = [f"- {row['name']}: {each}" for row in rows if row["group"] == "clean" for each in row["alarms"][AUDIT]]
+    n_clean = sum(row["group"] == "clean" for row in rows)
+    parts.append(
+        f"{n_clean} clean rules were audited, each at as many random points as the false alarms are of in all."
+    )
     parts += ["Not caught by the audit:\n\n" + "\n".join(survivors)] if survivors else []
     parts += ["False alarms of the audit:\n\n" + "\n".join(wolf)] if wolf else []
     return "\n\n".join(parts) + "\n"

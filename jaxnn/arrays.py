@@ -36,6 +36,11 @@ def is_floating(x: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(x), jnp.floating)
 
 
+def is_floating_array(leaf: Any) -> bool:
+    """Whether a leaf is an array of floating numbers: no key, no bare Python number, nothing else a tree may hold."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
 def is_integer(x: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(x), jnp.integer)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxnn.audit.evidence import Evidence, largest
 from jaxnn.audit.findings import Finding, NotHere, compared
 from jaxnn.audit.gates import GATES, pattern_along, require_machine, scaled
-from jaxnn.audit.measure import scale_factor
+from jaxnn.audit.measure import apart, scale_factor
 from jaxnn.audit.programs import Programs
 from jaxnn.audit.subjects import Subject, subject_of
 
@@ -153,7 +153,7 @@ class Auditor:
                 if not np.isfinite(right).all():
                     continue
                 room, bound = evidence.tolerance(i, k)
-                tolerance = 2 * _farthest(machine, right) + room
+                tolerance = 2 * apart(machine, right) + room
                 finding = compared(precision, name, mine, right, tolerance, f"twice automatic + {bound.origin}")
                 vanishes = largest(right) <= truth.tolerance(i, k)[0]
                 if vanishes and not finding.ok:  # the gradient is 0, and what is left of it is each one's own rounding
@@ -165,7 +165,7 @@ class Auditor:
                     beside = 2 * abs(scale_factor(machine, right) - 1)
                     finding = scaled(finding, mine, right, evidence, i, k, beside)
                 if not finding.ok:
-                    noise = 4 * _farthest(machine, right)
+                    noise = 4 * apart(machine, right)
                     pattern = pattern_along(k, pulled.by_hand[i], truth.pulled.by_machine[i], noise=noise)
                     finding = finding._replace(pattern=pattern)
                 findings.append(finding)
@@ -201,7 +201,3 @@ def check(subject: Any, *arguments: Any, seed: int = 0, **options: Any) -> Repor
     (False, 'a factor: times 1.001')
     """
     return Auditor(subject, **options)(*arguments, seed=seed)
-
-
-def _farthest(a: Any, b: Any) -> float:
-    return float(np.max(np.abs(np.asarray(a, np.float64) - b), initial=0))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.audit.findings import NotHere
-from jaxnn.audit.measure import TINY, Bound, confidence, rounding_bound, unit_roundoff
+from jaxnn.audit.measure import TINY, Bound, apart, confidence, rounding_bound, unit_roundoff
 from jaxnn.audit.programs import Programs, Pulled
 from jaxnn.audit.subjects import Leaves, Subject
 
@@ -28,8 +28,7 @@ def largest(x: Any) -> float:
 
 def differs(here: Any, near: Any, size: float = 0.0) -> bool:
     """Whether a derivative isn't continuous, by its values at a point and near it, and the size of its terms."""
-    scale = max(size, *(float(np.max(np.abs(each), initial=0)) for each in (here, near)))
-    return not float(np.max(np.abs(np.asarray(here) - near), initial=0)) <= JUMP * scale
+    return not apart(here, near) <= JUMP * max(size, apart(here, 0), apart(near, 0))
 
 
 class Evidence:

@@ -66,11 +66,11 @@ def pattern_along(k: int, cotangents: Any, truths: Any, n_rows: int = 1, noise: 
     return likely_pattern(cotangents[k], truths[k], n_rows, noise)
 
 
-def require_machine(evidence: Evidence) -> None:
-    """Raises: NotHere where the machine's derivative says nothing of any leaf."""
+def require_machine(evidence: Evidence, of_all: bool = False) -> None:
+    """Raises: NotHere where the machine's derivative says nothing of any leaf, or doesn't of all."""
     if not evidence.programs.subject.has_machine:
         raise NotHere("JAX can't differentiate the forward without its rules")
-    if all(evidence.jumps):
+    if (any if of_all else all)(evidence.jumps):
         raise NotHere("the machine's derivative jumps at this point: it lies on a kink or a branch")
 
 
@@ -92,9 +92,7 @@ def scaled(finding: Finding, g: Any, truth: Any, evidence: Evidence, i: int, k: 
 
 def adjointness(evidence: Evidence) -> list[Finding]:
     """<dy, J u> = <J^T dy, u>, with J u by `jax.jvp` of the plain forward."""
-    require_machine(evidence)
-    if any(evidence.jumps):
-        raise NotHere("the machine's derivative jumps at this point: it lies on a kink or a branch")
+    require_machine(evidence, of_all=True)
     u = evidence.normal_like(evidence.leaves)
     pushed = evidence.programs.pushed(evidence.leaves, evidence.others, u)
     findings = []
@@ -151,9 +149,9 @@ def additivity(evidence: Evidence) -> list[Finding]:
         findings.append(compared("additivity", name, whole, together, tolerance, bound.origin))
     if not subject.couples:
         return findings
-    differs = any(not finding.ok for finding in findings)
+    coupled = any(not finding.ok for finding in findings)
     return [
-        Finding("additivity", "all", differs, 0.0, 0.0, "rows are said to be coupled, and a batch is its rows' sum")
+        Finding("additivity", "all", coupled, 0.0, 0.0, "rows are said to be coupled, and a batch is its rows' sum")
     ]
 
 

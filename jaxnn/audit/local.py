@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, Static, is_floating
+from jaxnn.arrays import PyTree, Static, is_floating, is_floating_array
 from jaxnn.audit.survey import Survey, surveyed
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
@@ -101,8 +101,4 @@ def _by_machine(layer: Layer, params: PyTree, cache: RecordedCache, dy: PyTree) 
 
 def doubled(tree: PyTree) -> PyTree:
     """Floating leaves in float64."""
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if _is_real(leaf) else leaf, tree)
-
-
-def _is_real(leaf: Any) -> bool:
-    return not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) and is_floating(leaf)
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if is_floating_array(leaf) else leaf, tree)

@@ -161,6 +161,11 @@ def _unit(tensor: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return (a / largest, b / largest) if largest else (a, b)
 
 
+def apart(a: Any, b: Any) -> float:
+    """max |a - b|; NaN where one is."""
+    return _largest(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+
+
 def _largest(x: np.ndarray) -> float:
     return float(np.max(np.abs(np.asarray(x, np.float64)), initial=0.0))
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.arrays import PyTree
+from jaxnn.arrays import PyTree, is_floating_array
 from jaxnn.audit.undecorated import Bind, bound, evaluated
 
 # Primitives whose results stay: those that move numbers or choose among them round nothing, and a product is as exact
@@ -86,7 +86,7 @@ def moved(x: Any, draw: Any, steps: Any) -> Any:
 
     By its bits: a product with 1 + 2u would be fused with the sum that it goes into, and equal numbers come apart.
     """
-    if not _is_floating(x):
+    if not is_floating_array(x):
         return x
     bits = _bits(x)
     step = jnp.where(mixed(bits, draw) < 0, -1, 1).astype(bits.dtype) * jnp.asarray(steps).astype(bits.dtype)
@@ -96,7 +96,7 @@ def moved(x: Any, draw: Any, steps: Any) -> Any:
 
 def is_exact(x: Any) -> Any:
     """Whether the lower half of a number's mantissa is zeros, entry by entry; True for what isn't floating."""
-    if not _is_floating(x):
+    if not is_floating_array(x):
         return True
     return _bits(x) & (2 ** (jnp.finfo(x.dtype).nmant // 2) - 1) == 0
 
@@ -114,8 +114,3 @@ def mixed(bits: Any, draw: Any) -> jax.Array:
 
 def _bits(x: Any) -> jax.Array:
     return jax.lax.bitcast_convert_type(x, jnp.dtype(f"int{8 * x.dtype.itemsize}"))
-
-
-def _is_floating(x: Any) -> bool:
-    dtype = getattr(x, "dtype", None)
-    return dtype is not None and not jnp.issubdtype(dtype, jax.dtypes.extended) and jnp.issubdtype(dtype, jnp.floating)

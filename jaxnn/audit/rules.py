@@ -11,7 +11,7 @@ from jax.tree_util import keystr, tree_leaves_with_path
 
 from jaxnn.arrays import PyTree
 from jaxnn.audit.local import Rule, doubled, local_rules, recorded
-from jaxnn.audit.measure import Terms, error, scale_factor, unexplained
+from jaxnn.audit.measure import Terms, apart, error, scale_factor, unexplained
 from jaxnn.audit.patterns import likely_pattern
 from jaxnn.layer import Backward, Layer, walk
 from jaxnn.losses import Loss
@@ -85,7 +85,7 @@ def wrong_tensors(path: str, layer: Layer, rule: Rule, n_rows: int, dtype: Any) 
             if not broken:
                 continue
             off, factor = error(mine, right, terms.size), scale_factor(mine, right)
-            noise = 4 * float(np.max(np.abs(np.asarray(by_machine[name], np.float64) - right), initial=0))
+            noise = 4 * apart(by_machine[name], right)
         pattern = likely_pattern(mine, right, n_rows, noise)
         wrong.append(WrongRule(path, repr(layer), name, str(dtype), off, factor, pattern, broken))
     return wrong

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from jaxnn.arrays import PyTree, scaled
+from jaxnn.arrays import PyTree, is_floating_array, scaled
 from jaxnn.audit.undecorated import undecorated
 from jaxnn.layer import Layer, couples_batch, walk
 from jaxnn.losses import Loss
@@ -59,9 +59,11 @@ class Subject:
 
     def cast(self, dtype: Any) -> "Subject":
         """The same with every floating number of the arguments in another dtype."""
-        return self.at(
-            jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype) if _real(leaf) else leaf, self.arguments)
-        )
+
+        def cast(leaf: Any) -> Any:
+            return np.asarray(leaf).astype(dtype) if is_floating_array(leaf) else leaf
+
+        return self.at(jax.tree.map(cast, self.arguments))
 
     @property
     def leaves(self) -> Leaves:
@@ -90,7 +92,7 @@ class Subject:
 
     def outputs(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> Leaves:
         """The forward's floating outputs."""
-        return [y for y in jax.tree.leaves(self.forward(*self.with_leaves(leaves, others))) if _real(y)]
+        return [y for y in jax.tree.leaves(self.forward(*self.with_leaves(leaves, others))) if is_floating_array(y)]
 
     def plain(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> Leaves:
         """The same through the primitives alone."""
@@ -132,7 +134,7 @@ class Subject:
 
     def _parts(self) -> list["Part"]:
         return [
-            Part(i, self.names[i] + keystr(path), leaf, i not in self.fixed and _real(leaf))
+            Part(i, self.names[i] + keystr(path), leaf, i not in self.fixed and is_floating_array(leaf))
             for i, argument in enumerate(self.arguments)
             for path, leaf in tree_flatten_with_path(argument)[0]
         ]
@@ -258,7 +260,7 @@ def _vjp_of(forward: Callable[..., PyTree]) -> Callable[..., tuple]:
     def backward(*arguments_and_dy: Any) -> tuple:
         *arguments, dy = arguments_and_dy
         leaves, structure = jax.tree.flatten(tuple(arguments))
-        real = [_real(leaf) for leaf in leaves]
+        real = [is_floating_array(leaf) for leaf in leaves]
 
         def of(*moving: Any) -> PyTree:
             rest = iter(moving)
@@ -267,7 +269,7 @@ def _vjp_of(forward: Callable[..., PyTree]) -> Callable[..., tuple]:
             )
 
         y, pull = jax.vjp(of, *(leaf for leaf, r in zip(leaves, real, strict=True) if r))
-        dy = jax.tree.map(lambda y, d: d if _real(y) else np.zeros(y.shape, jax.dtypes.float0), y, dy)
+        dy = jax.tree.map(lambda y, d: d if is_floating_array(y) else np.zeros(y.shape, jax.dtypes.float0), y, dy)
         pulled = iter(pull(dy))
         return jax.tree.unflatten(structure, [next(pulled) if r else None for r in real])
 
@@ -278,7 +280,7 @@ def _matched(name: str, argument: PyTree, cotangent: PyTree) -> Leaves:
     """The cotangents of an argument's floating leaves, in order."""
     is_none = lambda leaf: leaf is None  # noqa: E731 (what has no gradient may have None for it)
     leaves, given = jax.tree.leaves(argument, is_leaf=is_none), jax.tree.leaves(cotangent, is_leaf=is_none)
-    if not any(map(_real, leaves)):
+    if not any(map(is_floating_array, leaves)):
         for g in given:
             _require_none(name, g)
         return []
@@ -288,22 +290,17 @@ def _matched(name: str, argument: PyTree, cotangent: PyTree) -> Leaves:
         structures = jax.tree.structure(argument), jax.tree.structure(cotangent)
         raise TypeError("the cotangent of {} should have its structure, {}, got {}".format(name, *structures))
     for leaf, g in zip(leaves, given, strict=True):
-        if not _real(leaf):
+        if not is_floating_array(leaf):
             _require_none(f"a part of {name}", g)
         elif g is None:
             raise TypeError(f"the cotangent of {name} is None where {name} is floating")
-    return [g for leaf, g in zip(leaves, given, strict=True) if _real(leaf)]
+    return [g for leaf, g in zip(leaves, given, strict=True) if is_floating_array(leaf)]
 
 
 def _require_none(name: str, cotangent: Any) -> None:
     """What isn't floating has no cotangent: None, or JAX's float0."""
     if cotangent is not None and jnp.result_type(cotangent) != jax.dtypes.float0:
         raise TypeError(f"the cotangent of {name}, which isn't floating, should be None, got {cotangent.dtype}")
-
-
-def _real(leaf: Any) -> bool:
-    dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and not jnp.issubdtype(dtype, jax.dtypes.prng_key) and jnp.issubdtype(dtype, jnp.floating)
 
 
 def _is_leaf(subject: Any) -> bool:

@@ -13,7 +13,6 @@ import inspect
 import json
 import math
 from collections import defaultdict
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -31,22 +30,6 @@ from jaxnn.audit.subjects import subject_of
 
 RESULTS = Path(__file__).parent / "results"
 COUNTS, ORACLES = ("cases", "points", "tensors", "cotangents"), ("differences", "complex step")
-NETWORK = table.LayerCase(jaxnn.Serial(jaxnn.Dense(3), jaxnn.Tanh(), jaxnn.Dense(2)), (4,))
-
-
-def cases():
-    """(the rule's class, the case, its subject at a seed) for every case that has a gradient."""
-    for case in table.WITH_GRADIENT:
-        yield named(case.layer), str(case), partial(layer_at, case)
-    for case in table.LOSSES:
-        yield named(case.loss), str(case), lambda seed, case=case: subject_of(case.loss, case.point(seed)[:2])
-    for each in dict.fromkeys(jax.tree.leaves(table.PENALTIES, is_leaf=lambda each: hasattr(each, "gradient"))):
-        yield named(each), repr(each), lambda seed, each=each: subject_of(each, (NETWORK.point(seed).params,))
-
-
-def layer_at(case, seed):
-    params, state, x, key = case.point(seed)
-    return subject_of(case.layer, (params, state, x), key=key if case.draws else None, train=case.train)
 
 
 def named(rule):
@@ -118,10 +101,12 @@ def main():
     options = parser.parse_args()
     counts, found, broken = defaultdict(lambda: np.zeros(4, int)), defaultdict(lambda: defaultdict(list)), []
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        for rule, case, at in cases():
-            subjects = [at(seed) for seed in range(options.seeds)]
-            if not subjects[0].leaves or rule not in (options.only or [rule]):
+        for each in table.AUDITED:
+            rule, case = named(each.subject), each.name
+            if rule not in (options.only or [rule]):
                 continue
+            seeds = range(options.seeds)
+            subjects = [subject_of(each.subject, each.arguments(seed), **each.options) for seed in seeds]
             programs = Programs(subjects[0])
             for seed, subject in enumerate(subjects):
                 evidence = Evidence(subject.cast(np.float64), seed, programs)

@@ -46,25 +46,11 @@ def bugs(held_out):
 
 
 def clean():
-    """(name, what `check` takes, its arguments as a function of a seed, its options) of every rule that is right."""
-    import jax
+    """Every rule that is right: those of the table of laws, and the clean twins of the escaped bugs."""
     from bugs.published import PUBLISHED
-    from table import LOSSES, PENALTIES, WITH_GRADIENT
+    from table import AUDITED, Audited
 
-    import jaxnn
-
-    rules = []
-    for case in WITH_GRADIENT:
-        if not case.integer or jax.tree.leaves(case.point().params):
-            options = {"key": jax.random.key(0) if case.draws else None, "train": case.train}
-            rules.append((str(case), case.layer, lambda seed, case=case: case.point(seed)[:3], options))
-    rules += [(str(case), case.loss, lambda seed, case=case: case.point(seed)[:2], {}) for case in LOSSES]
-    net = jaxnn.Serial(jaxnn.Dense(3), jaxnn.Residual(jaxnn.Dense(3)))
-    for penalty in PENALTIES:
-        if not isinstance(penalty, tuple):
-            rules.append((str(penalty), penalty, lambda seed: net.init(jax.random.key(seed), (2,))[:1], {}))
-    rules += [(f"clean twin: {bug.name}", bug.clean, bug.arguments, bug.options) for bug in PUBLISHED]
-    return rules
+    return AUDITED + [Audited(bug.clean, f"clean twin: {bug.name}", bug.arguments, bug.options) for bug in PUBLISHED]
 
 
 def work(k, n_workers, settings, done, results):
@@ -82,8 +68,8 @@ def work(k, n_workers, settings, done, results):
     for i, (group, bug) in enumerate(bugs(settings.held_out)[:: settings.every]):
         others = group == "escaped" or (i // n_workers) % OTHERS_EVERY == 0
         tasks.append(((group, bug.name), partial(caught, group, bug, others)))
-    for name, *rule in clean()[:: settings.every]:
-        tasks.append((("clean", name), partial(alarms, name, *rule, settings.repetitions)))
+    for rule in clean()[:: settings.every]:
+        tasks.append((("clean", rule.name), partial(alarms, *rule, settings.repetitions)))
     for i, (name, task) in enumerate(tasks[k::n_workers]):
         old = done.get(name)
         if old is None or settings.again:
@@ -113,7 +99,7 @@ def audited(bug):
     return check(bug.wrong, *bug.arguments(0), **bug.options, until_failure=True)
 
 
-def alarms(name, subject, arguments, options, n_repetitions, old):
+def alarms(subject, name, arguments, options, n_repetitions, old):
     """How often each checker complains of a rule that is right, at random points."""
     from bugs.checkers import CHECKERS
 

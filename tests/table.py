@@ -315,6 +315,36 @@ INITIALIZERS = [
 PENALTIES = [l2(0.1), l1(0.1), (l1(0.01), l2(0.2)), l2(0.0)]
 
 
+class Audited(NamedTuple):
+    """A rule as `audit.check` takes it: what is audited, its arguments as a function of a seed, its options."""
+
+    subject: Any
+    name: str
+    arguments: Callable[[int], tuple]
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _audited_layer(case: LayerCase) -> Audited:
+    options = {"key": jax.random.key(0) if case.draws else None, "train": case.train}
+    return Audited(case.layer, str(case), lambda seed: case.point(seed)[:3], options)
+
+
+def _audited_penalty(penalty: Any) -> Audited:
+    case = LayerCase(Serial(Dense(3), Tanh(), Dense(2)), (4,))
+    return Audited(penalty, str(penalty), lambda seed: (case.point(seed).params,), {})
+
+
+# Every rule that has a gradient to audit: integers without params have none.
+AUDITED = [
+    *(_audited_layer(case) for case in WITH_GRADIENT if not case.integer or jax.tree.leaves(case.point().params)),
+    *(Audited(case.loss, str(case), lambda seed, case=case: case.point(seed)[:2], {}) for case in LOSSES),
+    *map(_audited_penalty, dict.fromkeys(jax.tree.leaves(PENALTIES, is_leaf=lambda each: hasattr(each, "gradient")))),
+]
+
+
 class RuleCase(NamedTuple):
     """A rule, and optax's equivalent: None where it has none."""
 

@@ -13,6 +13,7 @@ import inspect
 import json
 import math
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -21,9 +22,9 @@ import table
 import timing
 
 import jaxnn
+from jaxnn.audit.check import asked
 from jaxnn.audit.evidence import Evidence
 from jaxnn.audit.findings import NotHere
-from jaxnn.audit.gates import GATES
 from jaxnn.audit.measure import error
 from jaxnn.audit.programs import Programs
 from jaxnn.audit.subjects import subject_of
@@ -39,19 +40,17 @@ def named(rule):
 
 def look(evidence, found):
     """Add (error, bound) of all that there is at one point to what was found, by oracle; returns what was broken."""
-    pulled, findings = evidence.pulled, []
-    for i, truths in enumerate(pulled.by_machine):
+    findings = []
+    for gate in ("structure", "autodiff", *ORACLES):
+        with suppress(NotHere):
+            findings += asked(gate, evidence)
+    for i, truths in enumerate(evidence.pulled.by_machine):
         for k, truth in enumerate(truths):
-            size = max(float(np.max(np.abs(truth), initial=0)), float(pulled.sizes[i][k]))
+            size = max(float(np.max(np.abs(truth), initial=0)), float(evidence.pulled.sizes[i][k]))
             tolerance = evidence.tolerance(i, k)[0]
             # Where rounding is all there is (a bias before BatchNorm, a saturated tanh) errors are absolute.
             size = size if tolerance < size else 1.0
-            found["machine"].append((error(pulled.by_hand[i][k], truth, size), tolerance / size))
-    for gate in ("structure", "autodiff", *ORACLES):
-        try:
-            findings += GATES[gate](evidence)
-        except NotHere:
-            continue
+            found["machine"].append((error(evidence.pulled.by_hand[i][k], truth, size), tolerance / size))
     for oracle in ORACLES:
         found[oracle] += [(each.error, each.tolerance) for each in findings if each.gate == oracle]
     return [str(each) for each in findings if not each.ok]

@@ -250,9 +250,7 @@ def table(rows):
     survivors = [f"- {row['name']}" for row in rows if row["group"] in GROUPS and not right(row)]
     wolf = [f"- {row['name']}: {each}" for row in rows if row["group"] == "clean" for each in row["alarms"][AUDIT]]
     n_clean = sum(row["group"] == "clean" for row in rows)
-    parts.append(
-        f"{n_clean} clean rules were audited, each at as many random points as the false alarms are of in all."
-    )
+    parts.append(f"Clean rules audited: {n_clean}.")
     parts += ["Not caught by the audit:\n\n" + "\n".join(survivors)] if survivors else []
     parts += ["False alarms of the audit:\n\n" + "\n".join(wolf)] if wolf else []
     return "\n\n".join(parts) + "\n"

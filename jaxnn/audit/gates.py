@@ -181,6 +181,8 @@ def second_order(evidence: Evidence) -> list[Finding]:
     except (TypeError, NotImplementedError, ValueError) as reason:
         raise NotHere(f"the rule can't be differentiated: {str(reason).splitlines()[0][:80]}") from reason
     mine, machine, wobbles = evidence.programs.second_order(*arguments)
+    if evidence.closer:
+        wobbles = map(np.maximum, wobbles, evidence.programs.own_second_wobbles(*arguments))
     near = machine
     if not evidence.subject.declares:
         _, near, _ = evidence.programs.second_order(evidence.nudged(0), *arguments[1:])

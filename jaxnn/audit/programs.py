@@ -4,6 +4,7 @@ serves every point of the same shapes; another dtype is another compilation.
 Arguments: leaves and others as `Subject` has them; dy, a cotangent of each output; dys, several along a first axis.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -38,6 +39,7 @@ class Programs:
         self.cotangents = jax.jit(self._cotangents)
         self.pushed = jax.jit(self._pushed)
         self.second_order = jax.jit(self._second_order)
+        self.own_second_wobbles = jax.jit(self._own_second_wobbles)
         self.moved = jax.jit(self._moved)
         self.complex_slopes = jax.jit(self._complex_slopes)
 
@@ -75,10 +77,12 @@ class Programs:
 
             return jax.jvp(pulled, (leaves,), (u,))[1]
 
-        turns = jnp.arange(1 + N_DRAWS)
-        each = jax.lax.map(lambda turn: rounded_otherwise(machine)(turn, jnp.minimum(turn, 1), leaves, dy, u), turns)
-        wobbles = [jnp.max(largest(g - g[:1]), initial=0) for g in each]
-        return self.rules_derivative(leaves, others, dy, u), [g[0] for g in each], wobbles
+        truth, wobbles = _rounded(machine, leaves, dy, u)
+        return self.rules_derivative(leaves, others, dy, u), truth, wobbles
+
+    def _own_second_wobbles(self, leaves: Leaves, others: Leaves, dy: Leaves, u: Leaves) -> Leaves:
+        """The wobbles of the rule's own derivative along u."""
+        return _rounded(lambda leaves, dy, u: self.rules_derivative(leaves, others, dy, u), leaves, dy, u)[1]
 
     def rules_derivative(self, leaves: Leaves, others: Leaves, dy: Leaves, u: Leaves) -> Leaves:
         """The rule's own derivative along u. Raises: whatever JAX does where a rule has none."""
@@ -97,6 +101,13 @@ class Programs:
         """J v for every direction v, by the complex step."""
         forward = lambda *leaves: self.subject.outputs(leaves, others)  # noqa: E731
         return jax.vmap(lambda v: complex_step(forward, leaves, v))(directions)
+
+
+def _rounded(function: Callable[..., Leaves], *arguments: Leaves) -> tuple[Leaves, Leaves]:
+    """What a function gives, leaf by leaf, and how far it goes when all is rounded otherwise."""
+    turns = jnp.arange(1 + N_DRAWS)
+    each = jax.lax.map(lambda turn: rounded_otherwise(function)(turn, jnp.minimum(turn, 1), *arguments), turns)
+    return [g[0] for g in each], [jnp.max(largest(g - g[:1]), initial=0) for g in each]
 
 
 def largest(stacked: jax.Array) -> jax.Array:

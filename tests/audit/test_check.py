@@ -235,3 +235,12 @@ def test_a_rule_that_rounds_more_than_the_machine_is_right_and_inexact():
     cancelling = lambda x, dy: ((1e3 * dy + dy * jnp.cos(x)) - 1e3 * dy,)  # noqa: E731
     report = check((jnp.sin, cancelling), X)
     assert {finding.gate for finding in report.failures} == {"float32", "bfloat16"}
+
+
+def test_the_derivative_of_a_rule_may_round_more_than_the_machines():
+    """p (1 - p) near p = 1: the rule's derivative subtracts nearly equal numbers where the machine's doesn't."""
+    audit = Auditor(jaxnn.SigmoidCrossEntropy(), gates=("second order",))
+    for seed in range(20):
+        y = np.random.default_rng(seed).uniform(3, 8, size=(1, 1))
+        report = audit(y, np.array([[1]]), seed=seed)
+        assert report.ok, str(report)

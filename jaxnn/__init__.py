@@ -15,13 +15,20 @@ from jaxnn.fit import Fit, early_stopping, fit
 from jaxnn.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
 from jaxnn.layer import Backward, Folded, Forward, Init, Layer, Node, couples_batch, fold, walk
 from jaxnn.layers import (
+    AvgPool,
     BatchNorm,
     Cell,
+    Conv1D,
+    Conv2D,
     Dense,
     DenseParams,
     Dropout,
     Flatten,
+    GlobalAvgPool,
+    LocallyConnected1D,
+    LocallyConnected2D,
     LSTMCell,
+    MaxPool,
     Rescale,
     Reshape,
     Step,

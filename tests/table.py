@@ -13,17 +13,24 @@ import optax
 import pytest
 
 from jaxnn import (
+    AvgPool,
     BatchNorm,
+    Conv1D,
+    Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
     Glorot,
     HalfSquaredError,
     He,
     Identity,
     LeakyReLU,
     LeCun,
+    LocallyConnected1D,
+    LocallyConnected2D,
     LSTMCell,
+    MaxPool,
     Normal,
     Recurrent,
     ReLU,
@@ -158,9 +165,42 @@ LAYERS = [
     LayerCase(Flatten(), (1,), 1),
 ]
 
+CONVOLUTIONAL = [
+    LayerCase(Conv2D(2), (3, 4, 2), 2),
+    LayerCase(Conv2D(1, (2, 3), padding="VALID"), (3, 3, 1), 1),
+    LayerCase(Conv2D(2, 3, stride=2, padding=((1, 1), (1, 1)), bias=False), (5, 5, 2), 1),
+    LayerCase(Conv2D(2, (2, 1), stride=(1, 3), padding=((0, 2), (1, 0)), dilation=(2, 1)), (3, 4, 1), 2),
+    LayerCase(Conv2D(4, 2, groups=2, precision="highest"), (2, 3, 4), 2),
+    LayerCase(Conv2D(3, 3, stride=2, groups=3), (3, 3, 3), 2),
+    LayerCase(Conv2D(2, 1), (2, 2, 3), 1),
+    LayerCase(Conv1D(2), (5, 2)),
+    LayerCase(Conv1D(3, 5, stride=3, padding=2, bias_init=Uniform(0, 1)), (7, 1), 2),
+    LayerCase(LocallyConnected2D(2), (3, 2, 2), 2),
+    LayerCase(LocallyConnected2D(2, (2, 3), stride=2, padding=((1, 0), (1, 2)), dilation=(2, 1)), (4, 3, 1), 1),
+    LayerCase(LocallyConnected1D(2, 2, padding="VALID", bias=False, precision="highest"), (4, 3)),
+    LayerCase(MaxPool(), (4, 4, 2), 2),
+    LayerCase(MaxPool(2), (5, 3, 1), 1),
+    LayerCase(MaxPool(3, stride=2, padding="SAME"), (4, 5, 2), 2),
+    LayerCase(MaxPool((2, 1), stride=1, padding=((1, 1), (0, 0)), dilation=(2, 1)), (3, 2, 1), 1),
+    LayerCase(MaxPool(3, stride=1), (5, 2)),
+    LayerCase(AvgPool(), (4, 2, 2), 2),
+    LayerCase(AvgPool(2), (3, 5, 1), 1),
+    LayerCase(AvgPool(3, stride=2, padding="SAME"), (4, 5, 2), 2),
+    LayerCase(AvgPool((2, 3), padding=1, count_include_pad=False), (3, 4, 1), 1),
+    LayerCase(AvgPool(3, stride=1, padding=2, count_include_pad=False, dilation=2), (5, 2)),
+    LayerCase(GlobalAvgPool(), (2, 3, 2), 2),
+    LayerCase(GlobalAvgPool(), (1, 1), 1),
+]
+
+LAYERS += CONVOLUTIONAL
+
 BLOCK = Serial(Dense(3), BatchNorm(), Tanh(), Dropout(0.3))
 
+CNN = Serial(Conv2D(2), MaxPool(2), ReLU(), Flatten(), Dense(2))
+
 COMBINATORS = [
+    LayerCase(CNN, (4, 4, 1), 2),
+    LayerCase(Residual(Serial(BatchNorm(), ReLU(), Remat(Conv2D(2)))), (2, 3, 2), 2),
     LayerCase(Serial(), (3,)),
     LayerCase(Serial(Tanh()), (3,), 1),
     LayerCase(Serial(Dense(4), Sigmoid(), Dense(2)), (3,)),

@@ -5,6 +5,7 @@ their own. One table, layer to function, used by `compare` and by the benchmarks
 arguments and give (y, state). They differ from ours in subgradients at kinks alone, which their lines name.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +18,26 @@ from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from jaxnn.arrays import PyTree, default_float, is_floating
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
+from jaxnn.kernels.pooling import max_pool_by_library
 from jaxnn.layer import Backward, Forward, Layer
-from jaxnn.layers import BatchNorm, Dense, Dropout, LSTMCarry, LSTMCell, Rescale, Reshape, Step, TanhCell
+from jaxnn.layers import (
+    AvgPool,
+    BatchNorm,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Dropout,
+    GlobalAvgPool,
+    LocallyConnected1D,
+    LocallyConnected2D,
+    LSTMCarry,
+    LSTMCell,
+    MaxPool,
+    Rescale,
+    Reshape,
+    Step,
+    TanhCell,
+)
 from jaxnn.layers.normalization import BatchNormState
 from jaxnn.losses import HalfSquaredError, Loss, LossForward, SigmoidCrossEntropy, SoftmaxCrossEntropy
 
@@ -43,6 +62,60 @@ def batch_norm(
         mean, variance = state
     y = jax.nn.standardize(x, axis=rows, mean=row(mean), variance=row(variance), epsilon=layer.epsilon)
     return row(params.scale) * y + row(params.bias), state
+
+
+def convolution(
+    layer: Conv1D | Conv2D, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    windows = layer.windows(layer.n_axes)
+    axes = "HW"[-layer.n_axes :]
+    y = jax.lax.conv_general_dilated(
+        x,
+        params.weight,
+        windows.stride,
+        windows.padding,
+        rhs_dilation=windows.dilation,
+        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        feature_group_count=layer.groups,
+        precision=layer.precision,
+    )
+    return y if params.bias is None else y + params.bias.reshape([1] * (y.ndim - 1) + [-1]), state
+
+
+def locally_connected(
+    layer: LocallyConnected1D | LocallyConnected2D, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    windows, axes, weight = layer.windows(layer.n_axes), "HW"[-layer.n_axes :], params.weight
+    y = jax.lax.conv_general_dilated_local(
+        x,
+        jnp.swapaxes(weight.reshape(*weight.shape[: layer.n_axes], -1, *weight.shape[-2:]), -3, -2).reshape(
+            *weight.shape[: layer.n_axes], -1, layer.n_out
+        ),
+        windows.stride,
+        windows.padding,
+        windows.size,
+        rhs_dilation=windows.dilation,
+        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        precision=layer.precision,
+    )
+    return y if params.bias is None else y + params.bias[None], state
+
+
+def max_pool(layer: MaxPool, x: jax.Array) -> jax.Array:
+    windows = layer.windows(x.ndim - 2)
+    if set(windows.dilation) != {1}:  # JAX has no gradient of a dilated one
+        return layer.forward((), (), x).y
+    return max_pool_by_library(x, windows)
+
+
+def avg_pool(layer: AvgPool, x: jax.Array) -> jax.Array:
+    windows = layer.windows(x.ndim - 2)
+    pads = ((0, 0), *windows.pads(x.shape[1:-1]), (0, 0))
+    window = (1, *windows.size, 1), (1, *windows.stride, 1), pads, None, (1, *windows.dilation, 1)
+    total = jax.lax.reduce_window(x, 0.0, jax.lax.add, *window)
+    if layer.count_include_pad:
+        return total / math.prod(windows.size)
+    return total / jax.lax.reduce_window(jnp.ones_like(x), 0.0, jax.lax.add, *window)
 
 
 def dropout(
@@ -86,11 +159,18 @@ def elementwise(function: Callable[..., jax.Array]) -> Function:
 LAYERS: dict[type, Function] = {
     Dense: dense,
     BatchNorm: batch_norm,
+    Conv1D: convolution,
+    Conv2D: convolution,
+    LocallyConnected1D: locally_connected,
+    LocallyConnected2D: locally_connected,
     Dropout: dropout,
     Rescale: rescale,
     TanhCell: tanh_cell,
     LSTMCell: lstm_cell,
     Reshape: elementwise(lambda layer, x: x.reshape(x.shape[0], *layer.output_shape(x.shape[1:]))),
+    MaxPool: elementwise(max_pool),
+    AvgPool: elementwise(avg_pool),
+    GlobalAvgPool: elementwise(lambda layer, x: jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))),
     Identity: elementwise(lambda layer, x: x),
     Sigmoid: elementwise(lambda layer, x: jax.nn.sigmoid(x)),
     Tanh: elementwise(lambda layer, x: jax.nn.tanh(x)),

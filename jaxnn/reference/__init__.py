@@ -46,3 +46,15 @@ from jaxnn.reference.updates import (
     nesterov,
     weight_decay,
 )
+from jaxnn.reference.windows import (
+    AvgPool,
+    Conv1D,
+    Conv2D,
+    ConvParams,
+    GlobalAvgPool,
+    LocallyConnected1D,
+    LocallyConnected2D,
+    LocallyConnectedParams,
+    MaxPool,
+    Windows,
+)

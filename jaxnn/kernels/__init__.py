@@ -1,0 +1,1 @@
+"""The heavy operations on plain arrays: forward and backward, in the form that suits each platform."""

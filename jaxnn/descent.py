@@ -4,6 +4,7 @@ They differ in how many examples have a say in one step: all of them (BGD), a ba
 stands its epoch. Each whole run is one compiled program (see `run.run_epochs`).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, added, norm, params_dtype, require_positive, scaled, weighted_mean
 from jaxnn.axes import own_key, pooled, share
+from jaxnn.delayed import descend_block, require_delayable
 from jaxnn.evaluation import Metric, accuracy
 from jaxnn.examples import Examples, checked
 from jaxnn.layer import Layer, couples_batch
@@ -122,13 +124,7 @@ def _mbgd_epoch(task: Task, run: Run, data: Examples) -> tuple[Run, Step]:
     def step(run: Run, batch: jax.Array) -> tuple[Run, Step]:
         return _descend(task, run, *_gradient(task, run, _batch(task, run, data, batch)))
 
-    order, n_rest = _order(task, run, data.n), data.n % task.batch_size
-    whole, rest = jnp.split(order, [data.n - n_rest])
-    run, steps = jax.lax.scan(step, run, whole.reshape(-1, task.batch_size))
-    if n_rest:
-        run, last = step(run, rest)
-        steps = jax.tree.map(jnp.append, steps, last)
-    return run, steps
+    return _in_order(task, run, data.n, step)
 
 
 def sgd(
@@ -139,6 +135,7 @@ def sgd(
     key: jax.Array | Keys | None = None,
     epochs: int,
     update: UpdateRule,
+    block: int | None = None,
     gradient: Any = backprop,
     penalty: PyTree = None,
     validation: Any = None,
@@ -150,6 +147,9 @@ def sgd(
 ) -> tuple[Run, History]:
     """Stochastic gradient descent: every example makes a step of its own, n steps an epoch.
 
+    `block` takes that many steps with the first layer's updates delayed: the same iterates but for rounding, several
+    times faster (see `delayed`). It is for plain gradient descent, without a penalty, on a Serial that begins with
+    Dense.
     Arguments, result and errors else as `mbgd`. There is no data-parallel form, since a step has one example: the
     parallel form of SGD is `parallel.ensemble`.
     Source: PRINCIPLES B9.  NumPy twin: reference/descent.py.
@@ -164,8 +164,13 @@ def sgd(
             f"sgd: {net} couples the rows of a batch (BatchNorm), and a batch of one has no variance: use mbgd"
         )
     data = checked(data, net, loss)
-    task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, 1, shuffle)
-    return run_epochs(_sgd_epoch, task, data, validation, key=key, run=run, epochs=epochs, n_steps=data.n)
+    task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, block, shuffle)
+    one_epoch = _sgd_epoch
+    if block is not None:
+        require_positive("block", block)
+        require_delayable(task, data.x.shape[1:])
+        one_epoch = _sgd_epoch_in_blocks
+    return run_epochs(one_epoch, task, data, validation, key=key, run=run, epochs=epochs, n_steps=data.n)
 
 
 def _sgd_epoch(task: Task, run: Run, data: Examples) -> tuple[Run, Step]:
@@ -173,6 +178,23 @@ def _sgd_epoch(task: Task, run: Run, data: Examples) -> tuple[Run, Step]:
         return _descend(task, run, *_gradient(task, run, data.at(example[None])))
 
     return jax.lax.scan(step, run, _order(task, run, data.n))
+
+
+def _sgd_epoch_in_blocks(task: Task, run: Run, data: Examples) -> tuple[Run, Step]:
+    return _in_order(task, run, data.n, lambda run, block: descend_block(task, run, data.at(block)))
+
+
+def _in_order(task: Task, run: Run, n: int, step: Callable[[Run, jax.Array], tuple[Run, Step]]) -> tuple[Run, Step]:
+    """step(run, indices) for each whole batch of the epoch's order, then for what remains."""
+    size = min(task.batch_size, n)
+    order, n_rest = _order(task, run, n), n % size
+    whole, rest = jnp.split(order, [n - n_rest])
+    run, steps = jax.lax.scan(step, run, whole.reshape(-1, size))
+    steps = jax.tree.map(jnp.ravel, steps)
+    if n_rest:
+        run, last = step(run, rest)
+        steps = jax.tree.map(jnp.append, steps, last)
+    return run, steps
 
 
 # What an epoch is made of: the order of the examples, a batch of them, its gradient, a step along it.

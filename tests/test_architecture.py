@@ -28,6 +28,7 @@ LEVELS = [
     {"updates", "examples"},
     {"evaluation"},
     {"run"},
+    {"delayed"},
     {"descent"},
     {"parallel"},
     {"fit"},

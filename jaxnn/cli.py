@@ -83,9 +83,11 @@ class Summary(Recipe):
 
     run: OptionalFolder = None
     """Folder that train wrote; None means the network of the options below."""
+    memory: bool = False
+    """Show what each layer keeps for backward, by hand and by jax.grad, and what Remat around it would save."""
 
     def act(self) -> int:
-        return commands.summary(self.run, _recipe(self))
+        return commands.summary(self.run, _recipe(self), self.memory)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from jaxnn.arrays import Shape, n_bytes, size
 from jaxnn.combinators import Serial
 from jaxnn.layer import Layer
 from jaxnn.layer import Path as TreePath
+from jaxnn.memory import ledger
 from jaxnn.optional import require
 from jaxnn.run import History
 
@@ -79,6 +80,27 @@ def print_layers(net: Layer, shape: Shape, n_rows: int, dtype: Any = None) -> No
     _print(table)
 
 
+def print_memory(net: Layer, shape: Shape, n_rows: int, dtype: Any = None) -> None:
+    """The memory ledger: bytes kept for backward by hand and by `jax.grad`, layer by layer, and what Remat saves."""
+    found = ledger(net, shape, n_rows, dtype)
+    table = _table(
+        f"Bytes kept for backward, on {n_rows} examples of shape {shape}",
+        "path",
+        "layer",
+        "output",
+        "bytes by hand",
+        "bytes by jax.grad",
+        "bytes Remat saves",
+    )
+    for row in found.layers:
+        numbers = (row.by_hand, row.automatic, row.saved_by_remat)
+        table.add_row(row.path, row.layer, str(row.output_shape), *(f"{number:,}" for number in numbers))
+    table.add_section()
+    whole = found.whole
+    table.add_row("network, each array once", "", "", f"{whole.by_hand:,}", f"{whole.automatic:,}", "")
+    _print(table)
+
+
 def print_facts(title: str, facts: Iterable[tuple[str, Any]]) -> None:
     """A table of names and values; floats to four digits after the point."""
     table = _table(title, "", " ")
@@ -101,7 +123,7 @@ def _table(title: str, *columns: str) -> Any:
     )
     table.show_header = any(column.strip() for column in columns)
     for column in columns:
-        counted = column.startswith(("parameters", "cache"))
+        counted = column.startswith(("parameters", "cache", "bytes"))
         table.add_column(column, justify="right" if counted else "left", overflow="fold")
     return table
 

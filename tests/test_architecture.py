@@ -38,6 +38,7 @@ BESIDE = {
     "cli",
     "commands",
     "data",
+    "memory",
     "observe",
     "perceptron",
     "recipes",

@@ -4,15 +4,16 @@ from pathlib import Path
 
 from jaxnn.commands.setting import examples, recipe_of, setting
 from jaxnn.recipes import Recipe
-from jaxnn.report import print_layers
+from jaxnn.report import print_layers, print_memory
 
 
-def summary(run: Path | None, recipe: Recipe) -> int:
-    """Show the network of a run, or the one that the recipe would make."""
+def summary(run: Path | None, recipe: Recipe, memory: bool = False) -> int:
+    """Show the network of a run, or the one that the recipe would make; with `memory`, what it keeps for backward."""
     recipe, problem = recipe_of(run, recipe)
     with setting(recipe):
         found = examples(recipe, problem)
         net = recipe.net(found.problem)
         n_rows = recipe.training.rows_a_step(len(found.train[0]))
-        print_layers(net, found.problem.shape, n_rows, found.x_dtype)
+        show = print_memory if memory else print_layers
+        show(net, found.problem.shape, n_rows, found.x_dtype)
     return 0

@@ -27,3 +27,10 @@ def test_nothing_is_written(three_clouds, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["summary", "--data", str(three_clouds)]) == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_the_memory_ledger(three_clouds, capsys):
+    assert main(["summary", "--data", str(three_clouds), "--hidden", "5", "--batch-size", "10", "--memory"]) == 0
+    out = capsys.readouterr().out
+    assert "Bytes kept for backward, on 10 examples" in out
+    assert "network, each array once" in out

@@ -97,7 +97,7 @@ def print_memory(net: Layer, shape: Shape, n_rows: int, dtype: Any = None) -> No
         table.add_row(row.path, row.layer, str(row.output_shape), *(f"{number:,}" for number in numbers))
     table.add_section()
     whole = found.whole
-    table.add_row("network, each array once", "", "", f"{whole.by_hand:,}", f"{whole.automatic:,}", "")
+    table.add_row("all", "each array once", "", f"{whole.by_hand:,}", f"{whole.automatic:,}", "")
     _print(table)
 
 

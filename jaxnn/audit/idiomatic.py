@@ -18,8 +18,18 @@ from jaxnn.arrays import PyTree, default_float, is_floating
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
 from jaxnn.layer import Backward, Forward, Layer
-from jaxnn.layers import BatchNorm, Dense, Dropout, LSTMCarry, LSTMCell, Rescale, Reshape, Step, TanhCell
-from jaxnn.layers.normalization import BatchNormState
+from jaxnn.layers import (
+    BatchNorm,
+    BatchNormState,
+    Dense,
+    Dropout,
+    LSTMCarry,
+    LSTMCell,
+    Rescale,
+    Reshape,
+    Step,
+    TanhCell,
+)
 from jaxnn.losses import HalfSquaredError, Loss, LossForward, SigmoidCrossEntropy, SoftmaxCrossEntropy
 
 Function = Callable[..., tuple[PyTree, PyTree]]

@@ -1,9 +1,9 @@
 """Layers that are more than an activation function, one file a family."""
 
+from jaxnn.layers.batch_norm import BatchNorm, BatchNormParams, BatchNormState
 from jaxnn.layers.cells import Cell, CellParams, LSTMCarry, LSTMCell, Step, TanhCell
 from jaxnn.layers.dense import Dense, DenseParams
 from jaxnn.layers.dropout import Dropout
-from jaxnn.layers.normalization import BatchNorm, BatchNormParams, BatchNormState
 from jaxnn.layers.rescale import Rescale
 from jaxnn.layers.reshape import Flatten, Reshape
 

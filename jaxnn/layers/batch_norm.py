@@ -48,7 +48,7 @@ class BatchNorm:
     Keeps x, mu and s. Rows are coupled in training: `couples_batch`. Sample weights belong to the objective: a row of
     weight 0 still has a say in mu and var.
     Raises: ValueError if the last axis of x isn't N, or if there is one row in training (its variance is 0).
-    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.  NumPy twin: reference/layers.py.
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.  NumPy twin: reference/normalization.py.
     """
 
     momentum: float = 0.9

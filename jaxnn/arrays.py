@@ -45,6 +45,15 @@ def is_integer(x: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(x), jnp.integer)
 
 
+def widened(x: jax.Array) -> jax.Array:
+    """x in float32 at least: a mean of bfloat16 numbers that is itself one has lost what lies between them.
+
+    >>> widened(jnp.ones(2, jnp.bfloat16)).dtype
+    dtype('float32')
+    """
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
 def scaled(factor: Any, tree: PyTree) -> PyTree:
     """factor * tree; the factor takes each leaf's dtype, so a float32 rate moves bfloat16 weights."""
     return jax.tree.map(lambda leaf: jnp.asarray(factor, leaf.dtype) * leaf, tree)

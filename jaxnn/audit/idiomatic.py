@@ -23,10 +23,13 @@ from jaxnn.layers import (
     BatchNormState,
     Dense,
     Dropout,
+    GroupNorm,
+    LayerNorm,
     LSTMCarry,
     LSTMCell,
     Rescale,
     Reshape,
+    RMSNorm,
     Step,
     TanhCell,
 )
@@ -53,6 +56,37 @@ def batch_norm(
         mean, variance = state
     y = jax.nn.standardize(x, axis=rows, mean=row(mean), variance=row(variance), epsilon=layer.epsilon)
     return row(params.scale) * y + row(params.bias), state
+
+
+def layer_norm(
+    layer: LayerNorm, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    return affine(params, standardized(x, tuple(range(-layer.n_axes, 0)), layer.epsilon)), state
+
+
+def group_norm(
+    layer: GroupNorm, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    grouped = x.reshape(*x.shape[:-1], layer.groups, -1)
+    y = standardized(grouped, (*range(1, x.ndim - 1), -1), layer.epsilon)
+    return affine(params, y.reshape(x.shape)), state
+
+
+def rms_norm(
+    layer: RMSNorm, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    y = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + layer.epsilon)
+    return affine(params, y), state
+
+
+def standardized(x: jax.Array, axes: tuple[int, ...], epsilon: float) -> jax.Array:
+    return jax.nn.standardize(x, axis=axes, variance=jnp.var(x, axes, keepdims=True), epsilon=epsilon)
+
+
+def affine(params: Any, x: jax.Array) -> jax.Array:
+    scale, bias = (None if param is None else jnp.broadcast_to(param, x.shape) for param in params)
+    x = x if scale is None else scale * x
+    return x if bias is None else x + bias
 
 
 def dropout(
@@ -96,6 +130,9 @@ def elementwise(function: Callable[..., jax.Array]) -> Function:
 LAYERS: dict[type, Function] = {
     Dense: dense,
     BatchNorm: batch_norm,
+    LayerNorm: layer_norm,
+    GroupNorm: group_norm,
+    RMSNorm: rms_norm,
     Dropout: dropout,
     Rescale: rescale,
     TanhCell: tanh_cell,

@@ -4,6 +4,7 @@ from jaxnn.layers.batch_norm import BatchNorm, BatchNormParams, BatchNormState
 from jaxnn.layers.cells import Cell, CellParams, LSTMCarry, LSTMCell, Step, TanhCell
 from jaxnn.layers.dense import Dense, DenseParams
 from jaxnn.layers.dropout import Dropout
+from jaxnn.layers.normalization import GroupNorm, LayerNorm, NormParams, RMSNorm
 from jaxnn.layers.rescale import Rescale
 from jaxnn.layers.reshape import Flatten, Reshape
 
@@ -17,8 +18,12 @@ __all__ = [
     "DenseParams",
     "Dropout",
     "Flatten",
+    "GroupNorm",
     "LSTMCarry",
     "LSTMCell",
+    "LayerNorm",
+    "NormParams",
+    "RMSNorm",
     "Rescale",
     "Reshape",
     "Step",

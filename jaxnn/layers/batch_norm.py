@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating
+from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating, widened
 from jaxnn.layer import Backward, Forward, Init, recipe
 
 
@@ -46,7 +46,8 @@ class BatchNorm:
         training    dx_r = scale s (dy_r - dbias / R - x^_r dscale / R)
         evaluation  dx_r = scale s dy_r
     Keeps x, mu and s. Rows are coupled in training: `couples_batch`. Sample weights belong to the objective: a row of
-    weight 0 still has a say in mu and var.
+    weight 0 still has a say in mu and var. Sums are taken in float32 at least; y and dx have x's dtype, and the running
+    statistics keep their own, so that they may be float32 beside bfloat16 params.
     Raises: ValueError if the last axis of x isn't N, or if there is one row in training (its variance is 0).
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.  NumPy twin: reference/normalization.py.
     """
@@ -76,13 +77,15 @@ class BatchNorm:
     ) -> Forward:
         require_floating(self, x)
         require_features(self, x.shape, params.scale.shape[0])
+        x = jnp.asarray(x)
+        wide = widened(x)
         if train:
-            mean, variance, state = self._statistics(state, x)
+            mean, variance, state = self._statistics(state, wide)
         else:
-            mean, variance = state
+            mean, variance = (running.astype(wide.dtype) for running in state)
         inverse_std = jax.lax.rsqrt(variance + self.epsilon)
-        y = _rows(params.scale, x) * _normalized(x, mean, inverse_std) + _rows(params.bias, x)
-        return Forward(y, state, BatchNormCache(x, mean, inverse_std, Static(train)))
+        y = _rows(params.scale, wide) * _normalized(wide, mean, inverse_std) + _rows(params.bias, wide)
+        return Forward(y.astype(x.dtype), state, BatchNormCache(x, mean, inverse_std, Static(train)))
 
     # In training x_r enters y through itself, through mu and through var. With g_r = scale dy_r, the cotangent of x^_r:
     #   dvar = sum_r g_r (x_r - mu) (-1/2) s^3 = -1/2 s^2 sum_r g_r x^_r
@@ -91,18 +94,19 @@ class BatchNorm:
     #        = s (g_r - 1/R sum g - x^_r 1/R sum g x^) = scale s (dy_r - dbias / R - x^_r dscale / R).
     def backward(self, params: BatchNormParams, cache: BatchNormCache, dy: jax.Array) -> Backward:
         x, mean, inverse_std, train = cache
+        scale, bias = params
         rows = tuple(range(x.ndim - 1))
         n_rows = x.size // x.shape[-1]
-        normalized = _normalized(x, mean, inverse_std)
+        normalized, dy = _normalized(widened(x), mean, inverse_std), widened(dy)
         dbias = jnp.sum(dy, axis=rows)
         dscale = jnp.sum(dy * normalized, axis=rows)
         through_y = dy
         if train.value:
-            through_mean = _rows(dbias / n_rows, x)
-            through_variance = normalized * _rows(dscale / n_rows, x)
+            through_mean = _rows(dbias / n_rows, dy)
+            through_variance = normalized * _rows(dscale / n_rows, dy)
             through_y = dy - through_mean - through_variance
-        dx = _rows(params.scale * inverse_std, x) * through_y
-        return Backward(BatchNormParams(dscale, dbias), dx)
+        dx = _rows(scale.astype(dy.dtype) * inverse_std, dy) * through_y
+        return Backward(BatchNormParams(dscale.astype(scale.dtype), dbias.astype(bias.dtype)), dx.astype(x.dtype))
 
     def _statistics(self, state: BatchNormState, x: jax.Array) -> tuple[jax.Array, jax.Array, BatchNormState]:
         n_rows = x.size // x.shape[-1]
@@ -115,14 +119,17 @@ class BatchNorm:
         mean = jnp.mean(x, axis=rows)
         variance = jnp.mean(jnp.square(x - _rows(mean, x)), axis=rows)
         unbiased = variance * (n_rows / (n_rows - 1))
-        kept = self.momentum
-        running = BatchNormState(kept * state.mean + (1 - kept) * mean, kept * state.variance + (1 - kept) * unbiased)
-        return mean, variance, running
+        return mean, variance, BatchNormState(self._moved(state.mean, mean), self._moved(state.variance, unbiased))
+
+    def _moved(self, running: jax.Array, now: jax.Array) -> jax.Array:
+        """A running statistic after this batch, in its own dtype."""
+        old = widened(running)
+        return (self.momentum * old + (1 - self.momentum) * now.astype(old.dtype)).astype(running.dtype)
 
 
 def _rows(feature: jax.Array, x: jax.Array) -> jax.Array:
-    """A vector of features as one row for each row of x."""
-    return jnp.broadcast_to(feature, x.shape)
+    """A vector of features as one row for each row of x, in its dtype."""
+    return jnp.broadcast_to(feature.astype(x.dtype), x.shape)
 
 
 def _normalized(x: jax.Array, mean: jax.Array, inverse_std: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import pytest
 
 from jaxnn import BatchNorm
 from jaxnn.layers import BatchNormParams, BatchNormState
+from jaxnn.reference import twin
 
 
 def made(n=3, **fields):
@@ -44,18 +45,73 @@ def test_evaluation_uses_what_ran_and_changes_nothing(x64):
     )
 
 
-def test_forward_is_that_of_flax_but_for_the_variance_that_runs(x64):
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("shape", [(6, 3), (2, 4, 5, 3)], ids=["rows", "images"])
+def test_it_is_that_of_flax_but_for_the_variance_that_runs(x64, shape, train):
+    """Outputs, what runs, and gradients by their machine."""
     layer, params, state = made()
-    x = jax.random.normal(jax.random.key(0), (6, 3))
-    theirs = flax.linen.BatchNorm(use_running_average=False, momentum=0.9, epsilon=1e-5, use_fast_variance=False)
+    n_rows, (x, dy) = float(np.prod(shape[:-1])), 2 * jax.random.normal(jax.random.key(0), (2, *shape)) + 1
+    params = BatchNormParams(*jax.random.normal(jax.random.key(1), (2, 3)))
+    theirs = flax.linen.BatchNorm(not train, momentum=0.9, epsilon=1e-5, use_fast_variance=False)
+
+    def apply(params, x):
+        stats = {"mean": state.mean, "var": state.variance}
+        return theirs.apply({"params": params._asdict(), "batch_stats": stats}, x, mutable=["batch_stats"])
+
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        variables = theirs.init(jax.random.key(0), x)
-        y, changed = theirs.apply(variables, x, mutable=["batch_stats"])
-    ours, new, _ = layer.forward(params, state, x, train=True)
-    np.testing.assert_allclose(ours, y, rtol=1e-12)
+        y, pull, changed = jax.vjp(apply, params, x, has_aux=True)
+        expected = pull(dy)
+    ours, new, cache = layer.forward(params, state, x, train=train)
+    np.testing.assert_allclose(ours, y, rtol=1e-11, atol=1e-13)
     np.testing.assert_allclose(new.mean, changed["batch_stats"]["mean"], rtol=1e-12)
-    unbiased = (changed["batch_stats"]["var"] - 0.9) * 6 / 5 + 0.9
-    np.testing.assert_allclose(new.variance, unbiased, rtol=1e-7)  # Flax keeps its running statistics in float32
+    unbiased = (changed["batch_stats"]["var"] - 0.9) * n_rows / (n_rows - 1) + 0.9 if train else 1.0
+    np.testing.assert_allclose(new.variance, jnp.broadcast_to(unbiased, (3,)), rtol=1e-12)
+    for got, truth in zip(jax.tree.leaves(layer.backward(params, cache, dy)), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, truth, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_in_half_precision_it_is_float32s_but_for_the_last_rounding(train):
+    """bfloat16 x far from 0, whose neighbours are 2 apart: statistics of bfloat16 would be off by as much.
+
+    Beside x in bfloat16 params may be float32, and what runs too: y and dx have x's dtype, all else keeps its own.
+    """
+    layer, params, state = made()
+    params = BatchNormParams(*jax.random.normal(jax.random.key(1), (2, 3)).astype(jnp.bfloat16))
+    state = BatchNormState(state.mean + 256, 4 * state.variance)
+    x, dy = jax.random.normal(jax.random.key(0), (2, 500, 3)).astype(jnp.bfloat16)
+    x = 4 * x + 300
+
+    def both(params, state, x, dy):
+        y, new, cache = layer.forward(params, state, x, train=train)
+        return y, new, layer.backward(params, cache, dy)
+
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, state, x, dy))
+    expected = both(*single)
+    np.testing.assert_allclose(expected[1].mean, 256 + train * 0.1 * (np.mean(single[2], axis=0) - 256), rtol=1e-6)
+    for mine, running in [
+        (params, state),
+        (single[0], state),
+        (params, jax.tree.map(lambda s: s.astype(x.dtype), state)),
+    ]:
+        ours = both(mine, running, x, dy)
+        dtypes = jax.tree.map(lambda leaf: leaf.dtype, ours)
+        assert dtypes == jax.tree.map(lambda leaf: leaf.dtype, (x, running, (mine, x)))
+        jax.tree.map(np.testing.assert_array_equal, ours, jax.tree.map(jnp.astype, expected, dtypes))
+
+
+def test_images_far_from_zero(x64):
+    """x near 1e4 in float32: mu is rounded by some u 1e4 = 6e-4, and mean(x^2) - mu^2 would be off by u 1e8 = 6."""
+    layer, x = BatchNorm(), 1e4 + np.random.default_rng(0).normal(size=(3, 4, 4, 2)).astype(np.float32)
+    dy = np.random.default_rng(1).normal(size=x.shape)
+    params, state = jax.tree.map(np.asarray, layer.init(jax.random.key(0), (2,)))
+    y, _, cache = twin(layer).forward(params, state, x.astype(np.float64), train=True)
+    dx = twin(layer).backward(params, cache, dy).dx
+    ours, _, cache = layer.forward(params, state, jnp.asarray(x), train=True)
+    our_dx = layer.backward(params, cache, jnp.asarray(dy, np.float32)).dx
+    assert ours.dtype == our_dx.dtype == np.float32
+    for got, truth in ((ours, y), (our_dx, dx)):
+        assert np.max(np.abs(np.float64(got) - truth)) <= 4 * 1e4 * 2**-24 * np.max(np.abs(truth))
 
 
 def test_a_constant_dy_moves_nothing(x64):

@@ -63,12 +63,15 @@ def added(a: PyTree, b: PyTree) -> PyTree:
     return jax.tree.map(jnp.add, a, b)
 
 
-def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """sum(w v) / sum(w), in the values' dtype; 0 where all weights are 0, as on a device that holds but padding."""
+def weighted_mean(values: jax.Array, weights: jax.Array | None, total: jax.Array | None = None) -> jax.Array:
+    """sum(w v) / sum(w), in the values' dtype; 0 where all weights are 0, as on a device that holds but padding.
+
+    `total`, where given, stands in for sum(w).
+    """
     if weights is None:
         return jnp.mean(values)
     weights = weights.astype(values.dtype)
-    total = jnp.sum(weights)
+    total = jnp.sum(weights) if total is None else total.astype(values.dtype)
     return jnp.sum(weights * values) / jnp.where(total == 0, 1, total)
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from jaxnn.arrays import PyTree, default_float, is_floating
 from jaxnn.audit.wrapped import Wrapped
+from jaxnn.axes import mean_over, n_devices
 from jaxnn.combinators import mapped
 from jaxnn.layer import Backward, Forward, Layer
 from jaxnn.layers import (
@@ -49,7 +50,9 @@ def batch_norm(
     rows = tuple(range(x.ndim - 1))
     row = lambda feature: feature.reshape([1] * len(rows) + [-1])  # noqa: E731
     if train:
-        mean, variance, n_rows = jnp.mean(x, rows), jnp.var(x, rows), x.size // x.shape[-1]
+        mean = mean_over(jnp.mean(x, rows), layer.axis_name)
+        variance = mean_over(jnp.mean(jnp.square(x - row(mean)), rows), layer.axis_name)
+        n_rows = n_devices(layer.axis_name) * x.size // x.shape[-1]
         new = BatchNormState(mean, variance * (n_rows / (n_rows - 1)))
         state = jax.tree.map(lambda old, now: layer.momentum * old + (1 - layer.momentum) * now, state, new)
     else:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating, widened
+from jaxnn.axes import mean_over, n_devices, require_axis
 from jaxnn.layer import Backward, Forward, Init, recipe
 
 
@@ -39,21 +40,26 @@ class BatchNorm:
         x^_r = (x_r - mu) / sqrt(var + epsilon)        y_r = scale * x^_r + bias
     The batch is normalised by its own (biased) variance; what runs is the unbiased one, as in the paper
     (Flax runs the biased one). `momentum` is the fraction kept (PyTorch's is the fraction replaced).
+    With `axis_name`, the mesh axis whose devices share a batch ("devices" under `data_parallel`), mu, var and R are
+    those of all devices' rows, each having as many, and what runs is the same on all. Evaluation needs no axis.
 
     Shapes: x (B, ..., N) -> y (B, ..., N); scale, bias and the running statistics are (N,).
     Backward, with s = 1/sqrt(var + epsilon):
         dbias = sum_r dy_r        dscale = sum_r dy_r x^_r
         training    dx_r = scale s (dy_r - dbias / R - x^_r dscale / R)
         evaluation  dx_r = scale s dy_r
+    With `axis_name` the sums in dx are over all devices' rows, and dbias and dscale are each device's own part.
     Keeps x, mu and s. Rows are coupled in training: `couples_batch`. Sample weights belong to the objective: a row of
     weight 0 still has a say in mu and var. Sums are taken in float32 at least; y and dx have x's dtype, and the running
     statistics keep their own, so that they may be float32 beside bfloat16 params.
-    Raises: ValueError if the last axis of x isn't N, or if there is one row in training (its variance is 0).
-    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.  NumPy twin: reference/normalization.py.
+    Raises: ValueError if the last axis of x isn't N, or in training if there is one row (its variance is 0) or no mesh
+    axis `axis_name`.
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.  NumPy twin: reference/normalization.py (of one device).
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
+    axis_name: str | None = None
 
     couples_batch = True
 
@@ -87,37 +93,41 @@ class BatchNorm:
         y = _rows(params.scale, wide) * _normalized(wide, mean, inverse_std) + _rows(params.bias, wide)
         return Forward(y.astype(x.dtype), state, BatchNormCache(x, mean, inverse_std, Static(train)))
 
-    # In training x_r enters y through itself, through mu and through var. With g_r = scale dy_r, the cotangent of x^_r:
+    # In training x_r enters y through itself, and through mu and var, which all R rows share: with an axis, the rows of
+    # all devices. With g_r = scale dy_r, the cotangent of x^_r, and every sum over all R rows:
     #   dvar = sum_r g_r (x_r - mu) (-1/2) s^3 = -1/2 s^2 sum_r g_r x^_r
     #   dmu  = -s sum_r g_r                      (dvar's part is 0, because sum_r (x_r - mu) = 0)
-    #   dx_r = s g_r + dmu / R + dvar 2 (x_r - mu) / R
-    #        = s (g_r - 1/R sum g - x^_r 1/R sum g x^) = scale s (dy_r - dbias / R - x^_r dscale / R).
+    #   dx_r = s g_r + dmu / R + dvar 2 (x_r - mu) / R = s (g_r - 1/R sum g - x^_r 1/R sum g x^).
+    # Over a device's own rows sum g = scale dbias and sum g x^ = scale dscale. The mean of both over devices makes the
+    # sums in dx complete; dbias and dscale stay a device's own part, because params' gradients are added up outside.
     def backward(self, params: BatchNormParams, cache: BatchNormCache, dy: jax.Array) -> Backward:
         x, mean, inverse_std, train = cache
-        scale, bias = params
-        rows = tuple(range(x.ndim - 1))
-        n_rows = x.size // x.shape[-1]
-        normalized, dy = _normalized(widened(x), mean, inverse_std), widened(dy)
+        dy, scale = widened(dy), widened(params.scale)
+        rows, n_rows = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+        normalized = _normalized(widened(x), mean, inverse_std)
         dbias = jnp.sum(dy, axis=rows)
         dscale = jnp.sum(dy * normalized, axis=rows)
-        through_y = dy
+        g = _rows(scale, dy) * dy
         if train.value:
-            through_mean = _rows(dbias / n_rows, dy)
-            through_variance = normalized * _rows(dscale / n_rows, dy)
-            through_y = dy - through_mean - through_variance
-        dx = _rows(scale.astype(dy.dtype) * inverse_std, dy) * through_y
-        return Backward(BatchNormParams(dscale.astype(scale.dtype), dbias.astype(bias.dtype)), dx.astype(x.dtype))
+            own = scale * dbias / n_rows, scale * dscale / n_rows
+            mean_g, mean_gx = mean_over(own, self.axis_name)
+            g = g - _rows(mean_g, g) - normalized * _rows(mean_gx, g)
+        dx = _rows(inverse_std, g) * g
+        dparams = BatchNormParams(dscale.astype(params.scale.dtype), dbias.astype(params.bias.dtype))
+        return Backward(dparams, dx.astype(x.dtype))
 
     def _statistics(self, state: BatchNormState, x: jax.Array) -> tuple[jax.Array, jax.Array, BatchNormState]:
-        n_rows = x.size // x.shape[-1]
+        """mu, var and the new state: of the rows on all devices, of which each has as many."""
+        require_axis(self, self.axis_name)
+        n_rows = n_devices(self.axis_name) * x.size // x.shape[-1]
         if n_rows < 2:
             raise ValueError(
                 f"{self}: training needs at least two rows, got {n_rows}: its variance would be 0; use a larger "
                 "batch (also the ragged last one), or train=False"
             )
         rows = tuple(range(x.ndim - 1))
-        mean = jnp.mean(x, axis=rows)
-        variance = jnp.mean(jnp.square(x - _rows(mean, x)), axis=rows)
+        mean = mean_over(jnp.mean(x, axis=rows), self.axis_name)
+        variance = mean_over(jnp.mean(jnp.square(x - _rows(mean, x)), axis=rows), self.axis_name)
         unbiased = variance * (n_rows / (n_rows - 1))
         return mean, variance, BatchNormState(self._moved(state.mean, mean), self._moved(state.variance, unbiased))
 

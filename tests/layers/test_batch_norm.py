@@ -1,12 +1,16 @@
-"""BatchNorm: its statistics, which of them run, its two modes, and the batch it can't take."""
+"""BatchNorm: its statistics, which of them run, its two modes, precisions, devices, and the batch it can't take."""
+
+from functools import partial
 
 import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradients import SAME, error
 
-from jaxnn import BatchNorm
+from jaxnn import BatchNorm, as_custom_vjp
+from jaxnn.audit.idiomatic import idiomatic
 from jaxnn.layers import BatchNormParams, BatchNormState
 from jaxnn.reference import twin
 
@@ -14,6 +18,15 @@ from jaxnn.reference import twin
 def made(n=3, **fields):
     layer = BatchNorm(**fields)
     return layer, *layer.init(jax.random.key(0), (n,))
+
+
+def plain(layer):
+    """As `as_custom_vjp` gives it, without the rule."""
+
+    def function(params, state, x, train):
+        return layer.forward(params, state, x, train=train)[:2]
+
+    return function
 
 
 def test_outputs_have_mean_0_and_variance_1(x64):
@@ -138,6 +151,106 @@ def test_zero_variance_makes_no_nan(dtype):
         assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((y, new, dx)))
         np.testing.assert_array_equal(y, np.zeros((4, 3)))
         np.testing.assert_allclose(dx, truth, rtol=1e-4)
+
+
+# Over several devices: the statistics of all rows, wherever they lie.
+
+REPLICATED, SHARED = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("devices")
+
+
+def on_devices(n, function, in_specs, out_specs):
+    mesh = jax.make_mesh((n,), ("devices",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:n])
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=True))
+
+
+def whole_and_shared(shape=(8, 2, 3), **fields):
+    """The layer on one device and over an axis, params, state, x far from mean 0, dy."""
+    params, state = BatchNorm().init(jax.random.key(0), shape[1:])
+    params = BatchNormParams(*jax.random.normal(jax.random.key(1), (2, shape[-1])))
+    x, dy = jax.random.normal(jax.random.key(2), (2, *shape))
+    return BatchNorm(**fields), BatchNorm(axis_name="devices", **fields), params, state, 2 * x + 5, dy
+
+
+def both(layer, params, state, x, dy):
+    y, state, cache = layer.forward(params, state, x, train=True)
+    return y, state, layer.backward(params, cache, dy)
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (8, 2, 2, 3), (4, 3)], ids=str)
+@pytest.mark.parametrize("n_devices", [2, 4])
+def test_devices_with_their_shares_equal_one_with_all(x64, n_devices, shape):
+    """By shard_map, whose types say that what runs is the same everywhere, by pmap and by vmap; dparams add up."""
+    alone, layer, params, state, x, dy = whole_and_shared(shape, momentum=0.7)
+    y, new, (dparams, dx) = jax.jit(partial(both, alone))(params, state, x, dy)
+
+    def of_each(x, dy):
+        y, new, (dparams, dx) = both(layer, params, state, x, dy)
+        return y, new, jax.lax.psum(dparams, "devices"), dx
+
+    of_shard_map = on_devices(n_devices, of_each, (SHARED, SHARED), (SHARED, REPLICATED, REPLICATED, SHARED))(x, dy)
+    shares = [each.reshape(n_devices, -1, *shape[1:]) for each in (x, dy)]
+    joined = lambda y, new, dparams, dx: (y.reshape(shape), new, dparams, dx.reshape(shape))  # noqa: E731
+    mapped = {"axis_name": "devices", "out_axes": (0, None, None, 0)}
+    of_pmap = joined(*jax.pmap(of_each, **mapped, devices=jax.devices()[:n_devices])(*shares))
+    of_vmap = joined(*jax.vmap(of_each, **mapped)(*shares))
+    for found in (of_shard_map, of_pmap, of_vmap):
+        assert error(found, (y, new, dparams, dx), jax.tree.map(jnp.ones_like, (y, new, dparams, dx))) <= SAME
+
+
+@pytest.mark.parametrize("specs", [(REPLICATED, SHARED), (REPLICATED, REPLICATED)], ids=str)
+@pytest.mark.parametrize("form", [as_custom_vjp, plain, lambda layer: plain(idiomatic(layer))],
+                         ids=["by hand", "by machine", "idiomatic"])  # fmt: skip
+def test_jax_grad_on_devices(x64, form, specs):
+    """`jax.grad` inside of shard_map, of the rule and of the forward, equals that of the whole batch on one device.
+
+    With all rows on every device they are four times as many, four times over: the same statistics.
+    """
+    alone, layer, params, state, x, dy = whole_and_shared()
+    state = BatchNormState(*jax.random.uniform(jax.random.key(3), (2, 3)))
+
+    def gradients(function, params, x, dy):
+        def total(params, x):
+            y, new = function(params, state, x, train=True)
+            return jnp.sum(dy * jnp.sin(y)), new
+
+        return jax.grad(total, argnums=(0, 1), has_aux=True)(params, x)
+
+    of_each = partial(gradients, form(layer))
+    found, new = on_devices(4, of_each, (*specs, specs[1]), (specs, REPLICATED))(params, x, dy)
+    truth, expected = jax.jit(partial(gradients, plain(alone)))(params, x, dy)
+    assert error(found, truth, jax.tree.map(jnp.ones_like, truth)) <= SAME
+    n_rows = 16 * (4 if specs[1] == REPLICATED else 1)
+    np.testing.assert_allclose(new.mean, expected.mean, rtol=1e-13)
+    factor = n_rows / (n_rows - 1) * 15 / 16
+    np.testing.assert_allclose(new.variance - 0.9 * state.variance, factor * (expected.variance - 0.9 * state.variance))
+
+
+def test_params_of_each_devices_own(x64):
+    """The rule is the transpose of the forward for these too: another device's scale stands in this one's dx."""
+    _, layer, params, state, x, dy = whole_and_shared()
+    own = jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf, 2 * leaf, leaf + 1]), params)
+
+    def of_each(own, x, dy):
+        params = jax.tree.map(lambda leaf: leaf[0], own)
+        _, _, (dparams, dx) = both(layer, params, state, x, dy)
+        _, pull = jax.vjp(lambda params, x: layer.forward(params, state, x, train=True).y, params, x)
+        return jax.tree.map(lambda leaf: leaf[None], ((dparams, dx), pull(dy)))
+
+    ours, truth = on_devices(4, of_each, (SHARED, SHARED, SHARED), SHARED)(own, x, dy)
+    assert error(tuple(ours), tuple(truth)) <= SAME
+
+
+def test_evaluation_needs_no_axis_and_training_does(x64):
+    alone, layer, params, state, x, _ = whole_and_shared()
+    np.testing.assert_array_equal(layer.forward(params, state, x).y, alone.forward(params, state, x).y)
+    with pytest.raises(
+        ValueError, match=r"BatchNorm\(axis_name='devices'\): .*mesh axis 'devices'.*data_parallel.*leave out"
+    ):
+        layer.forward(params, state, x, train=True)
+    with pytest.raises(ValueError, match="needs at least two rows, got 1"):
+        jax.vmap(lambda x: layer.forward(params, state, x, train=True).y, axis_name="devices")(jnp.ones((1, 1, 3)))
+    two = jax.vmap(lambda x: layer.forward(params, state, x, train=True).y, axis_name="devices")(x[:2, :1, None])
+    np.testing.assert_allclose(two[:, 0, 0], alone.forward(params, state, x[:2, 0], train=True).y, rtol=1e-12)
 
 
 def test_errors():

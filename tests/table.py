@@ -148,7 +148,7 @@ LAYERS = [
     LayerCase(BatchNorm(), (3,), 5, train=False),
     LayerCase(BatchNorm(), (2, 3), 1, train=False),
     LayerCase(BatchNorm(), (3, 2, 4), 2),
-    LayerCase(BatchNorm(0.8, 1e-3), (1, 1, 2), 4),
+    LayerCase(BatchNorm(0.8, 1e-3), (2, 1, 2), 1),
     LayerCase(BatchNorm(), (2, 2, 3), 2, train=False),
     LayerCase(LayerNorm(), (5,)),
     LayerCase(LayerNorm(epsilon=0.1), (2, 3), 1),

@@ -45,6 +45,15 @@ def is_integer(x: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(x), jnp.integer)
 
 
+def widened(x: jax.Array) -> jax.Array:
+    """x in float32 at least: a mean of bfloat16 numbers that is itself one has lost what lies between them.
+
+    >>> widened(jnp.ones(2, jnp.bfloat16)).dtype
+    dtype('float32')
+    """
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
 def scaled(factor: Any, tree: PyTree) -> PyTree:
     """factor * tree; the factor takes each leaf's dtype, so a float32 rate moves bfloat16 weights."""
     return jax.tree.map(lambda leaf: jnp.asarray(factor, leaf.dtype) * leaf, tree)
@@ -54,12 +63,15 @@ def added(a: PyTree, b: PyTree) -> PyTree:
     return jax.tree.map(jnp.add, a, b)
 
 
-def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """sum(w v) / sum(w), in the values' dtype; 0 where all weights are 0, as on a device that holds but padding."""
+def weighted_mean(values: jax.Array, weights: jax.Array | None, total: jax.Array | None = None) -> jax.Array:
+    """sum(w v) / sum(w), in the values' dtype; 0 where all weights are 0, as on a device that holds but padding.
+
+    `total`, where given, stands in for sum(w).
+    """
     if weights is None:
         return jnp.mean(values)
     weights = weights.astype(values.dtype)
-    total = jnp.sum(weights)
+    total = jnp.sum(weights) if total is None else total.astype(values.dtype)
     return jnp.sum(weights * values) / jnp.where(total == 0, 1, total)
 
 

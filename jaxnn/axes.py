@@ -33,6 +33,27 @@ def _varying(x: Any) -> frozenset[str]:
     return frozenset(jax.typeof(x).manual_axis_type.varying)
 
 
+def n_devices(axis_name: str | None) -> int:
+    """How many devices an axis has."""
+    return 1 if axis_name is None else jax.lax.axis_size(axis_name)
+
+
+def mean_over(tree: PyTree, axis_name: str | None) -> PyTree:
+    """The mean of what the devices hold, the same on all of them."""
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def require_axis(owner: object, axis_name: str | None) -> None:
+    try:
+        n_devices(axis_name)
+    except NameError:
+        raise ValueError(
+            f"{owner}: in training it works over the mesh axis {axis_name!r}, and there is none of that name here: "
+            f"train by parallel.data_parallel, whose axis is 'devices', or inside of a shard_map or pmap over "
+            f"{axis_name!r}; on one device leave out axis_name"
+        ) from None
+
+
 def share(indices: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
     """This device's share of a batch's indices, and 1 for each of them that is real, 0 for padding.
 
@@ -41,7 +62,7 @@ def share(indices: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Arr
     """
     if axis_name is None:
         return indices, jnp.ones(indices.shape, bool)
-    n, devices = indices.shape[0], jax.lax.axis_size(axis_name)
+    n, devices = indices.shape[0], n_devices(axis_name)
     each = -(-n // devices)
     padded = jnp.concatenate([indices, jnp.broadcast_to(indices[:1], (each * devices - n,))])
     start = jax.lax.axis_index(axis_name) * each

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, added, norm, params_dtype, require_positive, scaled, weighted_mean
-from jaxnn.axes import own_key, pooled, share
+from jaxnn.axes import mean_over, n_devices, own_key, pooled, require_axis, share
 from jaxnn.delayed import descend_block, require_delayable
 from jaxnn.evaluation import Metric, accuracy
 from jaxnn.examples import Examples, checked
-from jaxnn.layer import Layer, couples_batch
+from jaxnn.layer import Layer, couples_batch, walk
 from jaxnn.losses import Loss
 from jaxnn.objective import backprop
 from jaxnn.run import History, Keys, Run, Step, Task, run_epochs
@@ -52,7 +52,7 @@ def bgd(
                 f"bgd: {net} couples the rows of a batch (BatchNorm), so chunks don't add up to the whole: "
                 "leave out chunk_size"
             )
-    _require_own_rows(net, axis_name)
+    _require_own_rows("bgd", net, axis_name, (data.n,))
     task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, chunk_size, shuffle=False)
     return run_epochs(_bgd_epoch, task, data, validation, key=key, run=run, epochs=epochs, n_steps=1)
 
@@ -94,7 +94,8 @@ def mbgd(
         metric: (outputs, target) -> one value an example; None for none.
         run: the run to go on with, from a loop's result; None starts one from `key`.
         record: "epoch" or "step".
-        axis_name: the mesh axis to share each batch over; see `parallel.data_parallel`.
+        axis_name: the mesh axis to share each batch over; see `parallel.data_parallel`. A BatchNorm has to have it too,
+            and its batches are then multiples of the devices.
     Returns: (run, history); see `Run` and `History`.
     Raises: ValueError or TypeError for data that can't be trained on (see `examples.checked`), for a batch larger
         than the set, and unless exactly one of key and run is given.
@@ -114,7 +115,7 @@ def mbgd(
             f"mbgd: batch_size {batch_size} is larger than the set of {data.n} examples: "
             f"use at most {data.n}, or bgd for the whole set"
         )
-    _require_own_rows(net, axis_name)
+    _require_own_rows("mbgd", net, axis_name, (batch_size, data.n % batch_size))
     task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, batch_size, shuffle)
     n_steps = -(-data.n // batch_size)
     return run_epochs(_mbgd_epoch, task, data, validation, key=key, run=run, epochs=epochs, n_steps=n_steps)
@@ -262,9 +263,13 @@ def _local_gradient(task: Task, run: Run, batch: Examples, key: jax.Array) -> Gr
     """The gradient over the examples that this device holds."""
     gradient = task.gradient(task.net, task.loss, penalty=task.penalty)
     x, target, weights = batch
-    result = gradient(run.params, run.state, x, target, key=own_key(key, task.axis_name), weights=weights)
-    metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights)
-    weight = jnp.asarray(batch.n if weights is None else jnp.sum(weights), result.loss.dtype)
+    # Where rows couple across devices, each device's cotangents have a say in the others' gradients: one scale for all.
+    across = task.axis_name if couples_batch(task.net) else None
+    scale = {} if across is None else {"axis_name": across}
+    result = gradient(run.params, run.state, x, target, key=own_key(key, task.axis_name), weights=weights, **scale)
+    total = None if weights is None else mean_over(jnp.sum(weights), across)
+    metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights, total)
+    weight = jnp.asarray(batch.n if total is None else total, result.loss.dtype)
     return Means(result.loss, result.penalty, metric, result.grads), weight, result.state
 
 
@@ -278,9 +283,28 @@ def _descend(task: Task, run: Run, means: Means, weight: jax.Array, state: PyTre
     return run, Step(means.loss, means.penalty, means.metric, weight, gradient_norm)
 
 
-def _require_own_rows(net: Layer, axis_name: str | None) -> None:
-    if axis_name is not None and couples_batch(net):
+def _require_own_rows(loop: str, net: Layer, axis_name: str | None, batches: tuple[int, ...]) -> None:
+    """Layers that couple the rows of a batch do so over the loop's own axis, whose devices share each batch equally."""
+    for _, layer in walk(net):
+        over = getattr(layer, "axis_name", None)
+        if not getattr(layer, "couples_batch", False) or over == axis_name:
+            continue
+        if axis_name is None:
+            raise ValueError(
+                f"{loop}: {layer} works over the mesh axis {over!r}, and this run is on no axis: train by "
+                "parallel.data_parallel, whose axis is 'devices', or leave out the layer's axis_name"
+            )
         raise ValueError(
-            f"{net} couples the rows of a batch (BatchNorm), and each device would see its own share of the rows "
-            "alone: train it on one device, or as an ensemble"
+            f"{loop}: {layer} couples the rows of a batch (BatchNorm), and each device would see its own share of them "
+            f"alone: give it axis_name={axis_name!r} for statistics over all, or train on one device, or as an ensemble"
         )
+    if axis_name is None or not couples_batch(net):
+        return
+    require_axis(loop, axis_name)
+    for size in batches:
+        if size % n_devices(axis_name):
+            raise ValueError(
+                f"{loop}: a batch of {size} examples can't be shared equally by {n_devices(axis_name)} devices, and "
+                f"padding would enter the statistics of {net} (BatchNorm): choose the number of examples and "
+                "batch_size such that every batch, also the ragged last one, is a multiple of the devices"
+            )

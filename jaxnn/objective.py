@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, added, is_floating, is_traced
-from jaxnn.axes import varying_like
+from jaxnn.axes import mean_over, varying_like
 from jaxnn.layer import Layer, Notes, Observer, fold
 from jaxnn.losses import Loss
 from jaxnn.penalties import penalty_gradient, penalty_value
@@ -36,6 +36,11 @@ class Gradient(NamedTuple):
 
 
 class GradientFunction(Protocol):
+    """axis_name: the mesh axis over whose devices the batch is shared, each with as many rows. Weights are then divided
+    by the mean over devices of their sums, so that the batch's value and gradients are the means of the devices' own,
+    and a layer whose rows couple across devices gets cotangents of one scale.
+    """
+
     def __call__(
         self,
         params: PyTree,
@@ -46,6 +51,7 @@ class GradientFunction(Protocol):
         key: jax.Array | None = None,
         weights: jax.Array | None = None,
         train: bool = True,
+        axis_name: str | None = None,
     ) -> Gradient: ...
 
 
@@ -76,10 +82,11 @@ def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer |
         key: jax.Array | None = None,
         weights: jax.Array | None = None,
         train: bool = True,
+        axis_name: str | None = None,
     ) -> Gradient:
         outputs, new_state, cache = net.forward(params, state, x, key=key, train=train)
         values, loss_cache = loss.forward(outputs, target)
-        shares = _shares(weights, values)
+        shares = _shares(weights, values, axis_name)
         dy = loss.backward(loss_cache, shares)
         dparams, dx, notes = fold(net, params, cache, dy, observe)
         grads = dparams if penalty is None else added(dparams, penalty_gradient(penalty, params))
@@ -105,11 +112,12 @@ def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction
         key: jax.Array | None = None,
         weights: jax.Array | None = None,
         train: bool = True,
+        axis_name: str | None = None,
     ) -> Gradient:
         def objective(params: PyTree, x: jax.Array) -> tuple[jax.Array, tuple]:
             outputs, new_state, _ = net.forward(params, state, x, key=key, train=train)
             values, _ = loss.forward(outputs, target)
-            mean = jnp.sum(_shares(weights, values) * values)
+            mean = jnp.sum(_shares(weights, values, axis_name) * values)
             extra = penalty_value(penalty, params)
             return mean + extra, (mean, extra, new_state, outputs)
 
@@ -121,13 +129,16 @@ def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction
     return gradient
 
 
-def _shares(weights: jax.Array | None, values: jax.Array) -> jax.Array:
-    """w_b / sum(w), which sum to 1; 1/B each without weights. All 0 where the weights are (a device of padding)."""
+def _shares(weights: jax.Array | None, values: jax.Array, axis_name: str | None) -> jax.Array:
+    """w_b / sum(w), which sum to 1; 1/B each without weights. All 0 where the weights are (a device of padding).
+
+    With an axis they sum to 1 in the mean over its devices.
+    """
     if weights is None:
         return jnp.full_like(values, 1 / values.shape[0])
     if weights.shape != values.shape:
         raise ValueError(f"weights should be one number an example, {values.shape}, got {weights.shape}")
-    total = jnp.sum(weights)
+    total = mean_over(jnp.sum(weights), axis_name)
     if not is_traced(total) and total == 0:
         raise ValueError("weights sum to 0, so their mean is undefined: give at least one example a positive weight")
     return weights.astype(values.dtype) / jnp.where(total == 0, 1, total).astype(values.dtype)

@@ -124,10 +124,12 @@ def data_parallel(
     Each device holds all data and all params, and takes its slice of the one global permutation; gradients are summed
     over the devices once a step. The ragged last batch, and BGD's whole set, may be of any size: padding has weight 0.
     Dropout masks differ from those of one device, since each device draws its own. Validation is not shared: each
-    device evaluates all of it.
+    device evaluates all of it. `BatchNorm(axis_name="devices")` has the statistics of the whole batch; padding would
+    enter them, so every batch must then be a multiple of the devices.
 
     Args: as the loop's; `devices` and `by` as `ensemble`'s (None: all devices).
-    Raises: ValueError if the devices don't divide `batch_size`, for `sgd`, for a network with BatchNorm.
+    Raises: ValueError if the devices don't divide `batch_size`, for `sgd`, for a BatchNorm without `axis_name`, and for
+        one with it if a batch is no multiple of the devices.
     """
     data, validation = checked_splits(data, validation, net, loss)
     size = options.get("batch_size", options.get("chunk_size"))

@@ -35,6 +35,21 @@ def test_arithmetic_keeps_dtypes():
     assert not any(jax.tree.leaves(jax.tree.map(np.any, arrays.zeros_like(TREE))))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("bfloat16", "float32"), ("float16", "float32"), ("float32", "float32"), ("float64",) * 2]
+)
+def test_widened_is_float32_at_least(x64, dtype, expected):
+    assert arrays.widened(jnp.ones(3, dtype)).dtype == expected
+
+
+def test_weighted_mean():
+    values, weights = jnp.array([1.0, 2.0, 6.0]), jnp.array([1.0, 0.0, 3.0])
+    assert arrays.weighted_mean(values, None) == 3.0
+    assert arrays.weighted_mean(values, weights) == 4.75
+    assert arrays.weighted_mean(values, weights, total=jnp.array(2.0)) == 9.5
+    assert arrays.weighted_mean(values, 0 * weights) == 0.0
+
+
 def test_norm_size_and_bytes():
     assert arrays.norm({"a": jnp.array([3.0]), "b": jnp.array([[4.0, 12.0]])}) == 13.0
     assert arrays.norm(()) == 0.0

@@ -25,6 +25,9 @@ def test_one_device_needs_no_axis():
     means, weight = axes.pooled({"loss": jnp.array(6.0)}, jnp.array(4.0), None)
     assert (means["loss"], weight) == (1.5, 4.0)
     assert axes.varying_like(indices, (indices,)) is indices
+    assert axes.mean_over(indices, None) is indices
+    assert axes.n_devices(None) == 1
+    axes.require_axis("it", None)
 
 
 @pytest.mark.parametrize("n", [4, 7, 8, 1])
@@ -50,6 +53,20 @@ def test_pooled_divides_once(x64):
     means, weight = pool(sums, weights)
     np.testing.assert_allclose(means, np.full(4, 2.0), rtol=1e-15)
     np.testing.assert_array_equal(weight, np.full(4, 6.0))
+
+
+def test_the_mean_over_devices():
+    def of_each(x):
+        axes.require_axis("it", "devices")
+        return axes.n_devices("devices") * axes.mean_over({"x": x}, "devices")["x"]
+
+    found = jax.pmap(of_each, axis_name="devices", devices=jax.devices()[:4])(jnp.array([1.0, 2.0, 0.0, 9.0]))
+    np.testing.assert_array_equal(found, np.full(4, 12.0))
+
+
+def test_an_axis_that_is_not_there():
+    with pytest.raises(ValueError, match="it: in training it works over the mesh axis 'rows'.*leave out axis_name"):
+        axes.require_axis("it", "rows")
 
 
 def test_varying_like_marks_what_differs():

@@ -3,6 +3,8 @@
 That backprop equals autodiff on all layers and on random networks is in test_random_networks.py.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +49,25 @@ def test_weights_stand_for_copies(x64, gradient):
     truth = of(params, state, x[copied], target[copied])
     assert error((weighted.value, weighted.grads), (truth.value, truth.grads)) <= SAME
     assert not np.any(weighted.dx[2])
+
+
+@BOTH
+def test_on_an_axis_the_devices_means_are_the_batchs(x64, gradient):
+    """Weights that are uneven between devices, one of which has none, and a layer whose rows couple across them."""
+    net, alone = (Serial(Dense(4), BatchNorm(axis_name=axis), Dense(3)) for axis in ("devices", None))
+    params, state, x, target = point(alone, batch=6)
+    weights = jnp.array([3.0, 1.0, 0.0, 0.0, 0.5, 7.0])
+    truth = gradient(alone, LOSS, penalty=l2(0.1))(params, state, x, target, weights=weights)
+
+    def of_each(x, target, weights):
+        of = gradient(net, LOSS, penalty=l2(0.1))
+        result = of(params, state, x, target, weights=weights, axis_name="devices")
+        return result.value, result.loss, result.penalty, result.grads
+
+    shares = (each.reshape(3, 2, *each.shape[1:]) for each in (x, target, weights))
+    found = jax.tree.map(partial(jnp.mean, axis=0), jax.vmap(of_each, axis_name="devices")(*shares))
+    expected = truth.value, truth.loss, truth.penalty, truth.grads
+    assert error(found, expected, jax.tree.map(jnp.ones_like, expected)) <= SAME
 
 
 @BOTH

@@ -180,19 +180,77 @@ def test_what_cannot_be_shared_is_refused():
     refused('by should be "shard_map" or "pmap"', many, keys=keys(4), devices=4, by="vmap")
 
 
-def test_batch_norm_is_refused_on_devices():
-    net = jaxnn.Serial(jaxnn.Dense(4), jaxnn.BatchNorm(), jaxnn.Dense(3))
-    x, labels = examples()
-    with pytest.raises(ValueError, match="couples the rows of a batch.*one device"):
-        jaxnn.data_parallel(
-            jaxnn.bgd,
-            net,
-            LOSS,
-            (x.astype(np.float32), labels),
-            key=jax.random.key(0),
-            update=jaxnn.gradient_descent(0.1),
-            epochs=1,
-        )
+def with_batch_norm(axis_name=None):
+    """BatchNorm alone, recomputed in backward, and under a scan."""
+    return jaxnn.Serial(
+        jaxnn.Dense(5),
+        jaxnn.BatchNorm(axis_name=axis_name),
+        jaxnn.Remat(jaxnn.Serial(jaxnn.Dense(4), jaxnn.BatchNorm(0.8, axis_name=axis_name), jaxnn.Tanh())),
+        jaxnn.Repeat(jaxnn.Serial(jaxnn.Dense(4), jaxnn.BatchNorm(axis_name=axis_name)), 2),
+        jaxnn.Dense(3),
+    )
+
+
+SHARED_STATISTICS = [
+    (jaxnn.mbgd, {"batch_size": 8}, jaxnn.backprop, "shard_map", 4, True),
+    (jaxnn.mbgd, {"batch_size": 8}, jaxnn.backprop, "pmap", 2, True),
+    (jaxnn.mbgd, {"batch_size": 8}, jaxnn.autodiff, "shard_map", 2, False),
+    (jaxnn.mbgd, {"batch_size": 8}, jaxnn.autodiff, "pmap", 4, True),
+    (jaxnn.bgd, {}, jaxnn.backprop, "pmap", 4, False),
+    (jaxnn.bgd, {}, jaxnn.autodiff, "shard_map", 4, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("loop", "options", "gradient", "by", "devices", "weighted"),
+    [pytest.param(*case, marks=pytest.mark.slow if i else ()) for i, case in enumerate(SHARED_STATISTICS)],
+)
+def test_batch_norm_over_devices_equals_one(x64, loop, options, gradient, by, devices, weighted):
+    """Params, running statistics and history; batches of 8 and a last one of 4.
+
+    Weights differ from device to device, so that a mean over a device's own rows has another scale on each.
+    """
+    data = (*examples(20), np.random.default_rng(2).uniform(0, 2, 20))[: 3 if weighted else 2]
+    given = {"update": jaxnn.momentum(0.1), "penalty": jaxnn.l2(1e-2), "epochs": 3, "gradient": gradient, **options}
+    one, alone = loop(with_batch_norm(), LOSS, data, key=jax.random.key(0), validation=examples(9, seed=1), **given)
+    given |= {"devices": devices, "by": by, "validation": examples(9, seed=1)}
+    net = with_batch_norm(jaxnn.parallel.AXIS)
+    many, together = jaxnn.data_parallel(loop, net, LOSS, data, key=jax.random.key(0), **given)
+    assert largest_difference((many.params, many.state), (one.params, one.state)) <= TOLERANCE
+    assert largest_difference(together, alone) <= TOLERANCE
+
+
+def test_devices_of_weight_0_have_a_say_in_the_statistics_alone(x64):
+    """All rows of two of the four devices have weight 0."""
+    data = (*examples(8), np.repeat([0.0, 1.0], 4))
+    given = {"key": jax.random.key(0), "update": jaxnn.gradient_descent(0.1), "epochs": 2}
+    one, alone = jaxnn.bgd(with_batch_norm(), LOSS, data, **given)
+    many, together = jaxnn.data_parallel(jaxnn.bgd, with_batch_norm("devices"), LOSS, data, devices=4, **given)
+    assert largest_difference((many.params, many.state), (one.params, one.state)) <= TOLERANCE
+    assert largest_difference(together, alone) <= TOLERANCE
+
+
+def test_batch_norm_where_its_rows_would_be_too_few_or_too_many():
+    given = {"key": jax.random.key(0)}
+
+    def parallel(loop, axis_name):
+        net = with_batch_norm(axis_name)
+        return lambda _, *data, **options: jaxnn.data_parallel(loop, net, *data, **given, devices=4, **options)
+
+    def alone(loop):
+        return lambda _, *data, **options: loop(with_batch_norm("devices"), *data, **given, **options)
+
+    def many(_, *data, **options):
+        return jaxnn.ensemble(jaxnn.bgd, with_batch_norm("devices"), *data, keys=keys(4), devices=4, **options)
+
+    refused("couples the rows of a batch.*axis_name='devices'.*one device", parallel(jaxnn.bgd, None))
+    refused("couples the rows of a batch.*axis_name='devices'.*one device", parallel(jaxnn.mbgd, "other"), batch_size=8)
+    padding = "examples can't be shared equally by 4 devices, and padding would enter the statistics.*ragged last"
+    refused(f"mbgd: a batch of 6 {padding}", parallel(jaxnn.mbgd, "devices"), batch_size=8)
+    refused(f"bgd: a batch of 22 {padding}", parallel(jaxnn.bgd, "devices"))
+    refused("mbgd: .*mesh axis 'devices', and this run is on no axis.*data_parallel", alone(jaxnn.mbgd), batch_size=8)
+    refused("bgd: .*mesh axis 'devices', and this run is on no axis.*leave out", alone(jaxnn.bgd))
+    refused("bgd: .*mesh axis 'devices', and this run is on no axis", many)  # members would share statistics
 
 
 def test_repeat_in_an_ensemble_on_devices():

@@ -21,7 +21,9 @@ from jaxnn import (
     Dense,
     Dropout,
     Flatten,
+    GroupNorm,
     HalfSquaredError,
+    LayerNorm,
     LeakyReLU,
     ReLU,
     Remat,
@@ -29,6 +31,7 @@ from jaxnn import (
     Rescale,
     Reshape,
     Residual,
+    RMSNorm,
     Serial,
     Sigmoid,
     SoftmaxCrossEntropy,
@@ -129,8 +132,8 @@ def test_images_of_integers():
     assert_backprop_is_autodiff(case, SoftmaxCrossEntropy(0.1), target, penalty=l2(0.1))
 
 
-# Random networks, with 1 to 7 features. BatchNorm takes three rows or more: two leave it nothing but their sign, and a
-# gradient that is the small rest of a cancellation.
+# Random networks, with 1 to 7 features. Normalisations take three rows or features or more: two leave them nothing but
+# their sign, and a gradient that is the small rest of a cancellation.
 
 SIZES = st.integers(1, 7)
 KEEPING = (Tanh(), Sigmoid(), ReLU(), LeakyReLU(0.2), Dropout(0.3))
@@ -141,6 +144,8 @@ def simple(n, with_batch_norm):
     layers = [st.sampled_from(KEEPING), st.builds(lambda bias: Dense(n, bias=bias), st.booleans())]
     if with_batch_norm:
         layers.append(st.just(BatchNorm()))
+    if n > 2:
+        layers.append(st.sampled_from((LayerNorm(), GroupNorm(1), RMSNorm())))
     return st.one_of(layers)
 
 

@@ -17,17 +17,21 @@ import jax.numpy as jnp
 from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from jaxnn.arrays import PyTree, default_float, is_floating
 from jaxnn.audit.wrapped import Wrapped
+from jaxnn.axes import mean_over, n_devices
 from jaxnn.combinators import mapped
 from jaxnn.kernels.pooling import max_pool_by_library
 from jaxnn.layer import Backward, Forward, Layer
 from jaxnn.layers import (
     AvgPool,
     BatchNorm,
+    BatchNormState,
     Conv1D,
     Conv2D,
     Dense,
     Dropout,
     GlobalAvgPool,
+    GroupNorm,
+    LayerNorm,
     LocallyConnected1D,
     LocallyConnected2D,
     LSTMCarry,
@@ -35,10 +39,10 @@ from jaxnn.layers import (
     MaxPool,
     Rescale,
     Reshape,
+    RMSNorm,
     Step,
     TanhCell,
 )
-from jaxnn.layers.normalization import BatchNormState
 from jaxnn.losses import HalfSquaredError, Loss, LossForward, SigmoidCrossEntropy, SoftmaxCrossEntropy
 
 Function = Callable[..., tuple[PyTree, PyTree]]
@@ -55,7 +59,9 @@ def batch_norm(
     rows = tuple(range(x.ndim - 1))
     row = lambda feature: feature.reshape([1] * len(rows) + [-1])  # noqa: E731
     if train:
-        mean, variance, n_rows = jnp.mean(x, rows), jnp.var(x, rows), x.size // x.shape[-1]
+        mean = mean_over(jnp.mean(x, rows), layer.axis_name)
+        variance = mean_over(jnp.mean(jnp.square(x - row(mean)), rows), layer.axis_name)
+        n_rows = n_devices(layer.axis_name) * x.size // x.shape[-1]
         new = BatchNormState(mean, variance * (n_rows / (n_rows - 1)))
         state = jax.tree.map(lambda old, now: layer.momentum * old + (1 - layer.momentum) * now, state, new)
     else:
@@ -118,6 +124,37 @@ def avg_pool(layer: AvgPool, x: jax.Array) -> jax.Array:
     return total / jax.lax.reduce_window(jnp.ones_like(x), 0.0, jax.lax.add, *window)
 
 
+def layer_norm(
+    layer: LayerNorm, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    return affine(params, standardized(x, tuple(range(-layer.n_axes, 0)), layer.epsilon)), state
+
+
+def group_norm(
+    layer: GroupNorm, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    grouped = x.reshape(*x.shape[:-1], layer.groups, -1)
+    y = standardized(grouped, (*range(1, x.ndim - 1), -1), layer.epsilon)
+    return affine(params, y.reshape(x.shape)), state
+
+
+def rms_norm(
+    layer: RMSNorm, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
+) -> tuple[jax.Array, PyTree]:
+    y = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + layer.epsilon)
+    return affine(params, y), state
+
+
+def standardized(x: jax.Array, axes: tuple[int, ...], epsilon: float) -> jax.Array:
+    return jax.nn.standardize(x, axis=axes, variance=jnp.var(x, axes, keepdims=True), epsilon=epsilon)
+
+
+def affine(params: Any, x: jax.Array) -> jax.Array:
+    scale, bias = (None if param is None else jnp.broadcast_to(param, x.shape) for param in params)
+    x = x if scale is None else scale * x
+    return x if bias is None else x + bias
+
+
 def dropout(
     layer: Dropout, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
 ) -> tuple[jax.Array, PyTree]:
@@ -163,6 +200,9 @@ LAYERS: dict[type, Function] = {
     Conv2D: convolution,
     LocallyConnected1D: locally_connected,
     LocallyConnected2D: locally_connected,
+    LayerNorm: layer_norm,
+    GroupNorm: group_norm,
+    RMSNorm: rms_norm,
     Dropout: dropout,
     Rescale: rescale,
     TanhCell: tanh_cell,

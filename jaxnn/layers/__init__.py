@@ -1,12 +1,13 @@
 """Layers that are more than an activation function, one file a family."""
 
+from jaxnn.layers.batch_norm import BatchNorm, BatchNormParams, BatchNormState
 from jaxnn.layers.cells import Cell, CellParams, LSTMCarry, LSTMCell, Step, TanhCell
 from jaxnn.layers.convolution import Conv1D, Conv2D, ConvParams
 from jaxnn.layers.dense import Dense, DenseParams
 from jaxnn.layers.dropout import Dropout
 from jaxnn.layers.locally_connected import LocallyConnected1D, LocallyConnected2D, LocallyConnectedParams
-from jaxnn.layers.normalization import BatchNorm, BatchNormParams, BatchNormState
 from jaxnn.layers.pooling import AvgPool, GlobalAvgPool, MaxPool
+from jaxnn.layers.normalization import GroupNorm, LayerNorm, NormParams, RMSNorm
 from jaxnn.layers.rescale import Rescale
 from jaxnn.layers.reshape import Flatten, Reshape
 
@@ -31,6 +32,10 @@ __all__ = [
     "LocallyConnected2D",
     "LocallyConnectedParams",
     "MaxPool",
+    "GroupNorm",
+    "LayerNorm",
+    "NormParams",
+    "RMSNorm",
     "Rescale",
     "Reshape",
     "Step",

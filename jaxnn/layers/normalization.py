@@ -1,129 +1,306 @@
-"""Batch normalisation."""
+"""Normalisations within an example: LayerNorm, GroupNorm and RMSNorm; over the rows of a batch is BatchNorm.
 
+Each divides the numbers of an example into sets, brings every set to one size, and then scales and shifts:
+    LayerNorm   a set is all of the last axes
+    GroupNorm   a set is a group of channels, at all places
+    RMSNorm     a set is the last axis, and its mean stays
+No row has a say in another's output, nothing runs, and training and evaluation are the same. What is summed is summed
+in float32 at least; y and dx have x's dtype. x is kept rather than x^: in bfloat16 x^ would be rounded, and y, which
+the next layer may keep as its input, doesn't give x^ back where scale is 0.
+
+NaN: a NaN in x is a NaN in all of its set, and in no other.
+"""
+
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating
+from jaxnn.arrays import Shape, default_float, require_features, require_floating, require_positive, widened
 from jaxnn.layer import Backward, Forward, Init, recipe
 
 
-class BatchNormParams(NamedTuple):
-    scale: Float[Array, "features"]
-    bias: Float[Array, "features"]
+class NormParams(NamedTuple):
+    scale: Float[Array, "*axes"] | None
+    bias: Float[Array, "*axes"] | None
 
 
-class BatchNormState(NamedTuple):
-    mean: Float[Array, "features"]
-    variance: Float[Array, "features"]
+class NormCache(NamedTuple):
+    """x, and of each set its mean and 1 / sqrt(variance + epsilon)."""
+
+    x: Float[Array, "batch *axes"]
+    mean: jax.Array
+    inverse_std: jax.Array
 
 
-class BatchNormCache(NamedTuple):
+class RMSNormCache(NamedTuple):
     x: Float[Array, "batch *middle features"]
-    mean: Float[Array, "features"]
-    inverse_std: Float[Array, "features"]
-    train: Static[bool]
+    inverse_rms: Float[Array, "batch *middle 1"]
 
 
 @recipe
-class BatchNorm:
-    """Batch normalisation: each feature with mean 0 and variance 1 over the rows, then scaled and shifted.
+class LayerNorm:
+    """Layer normalisation: the last `n_axes` axes of each example with mean 0 and variance 1, then scaled and shifted.
 
-    Rows r run over the batch and middle axes alike; R is their number.
-        training    mu = 1/R sum_r x_r        var = 1/R sum_r (x_r - mu)^2
-                    running mean     <- momentum * running mean     + (1 - momentum) mu
-                    running variance <- momentum * running variance + (1 - momentum) R/(R-1) var
-        evaluation  mu, var = running mean, running variance
-        x^_r = (x_r - mu) / sqrt(var + epsilon)        y_r = scale * x^_r + bias
-    The batch is normalised by its own (biased) variance; what runs is the unbiased one, as in the paper
-    (Flax runs the biased one). `momentum` is the fraction kept (PyTorch's is the fraction replaced).
+        mu = mean(x)        var = mean((x - mu)^2)        s = 1 / sqrt(var + epsilon)        (means over these axes)
+        x^ = (x - mu) s        y = scale * x^ + bias
+    The variance is the biased one. Without `scale` or `bias` that parameter is None.
 
-    Shapes: x (B, ..., N) -> y (B, ..., N); scale, bias and the running statistics are (N,).
-    Backward, with s = 1/sqrt(var + epsilon):
-        dbias = sum_r dy_r        dscale = sum_r dy_r x^_r
-        training    dx_r = scale s (dy_r - dbias / R - x^_r dscale / R)
-        evaluation  dx_r = scale s dy_r
-    Keeps x, mu and s. Rows are coupled in training: `couples_batch`. Sample weights belong to the objective: a row of
-    weight 0 still has a say in mu and var.
-    Raises: ValueError if the last axis of x isn't N, or if there is one row in training (its variance is 0).
-    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.  NumPy twin: reference/layers.py.
+    Shapes: x (B, ..., *N) -> y of the same; scale and bias (*N), with as many axes as `n_axes`.
+    Backward, with g = scale dy, sums over all rows and means over the normalised axes:
+        dbias = sum dy        dscale = sum dy x^        dx = s (g - mean(g) - x^ mean(g x^))
+    Keeps x, mu and s.
+    Raises: ValueError if an example has fewer axes, if they aren't those of the params, or if they hold one number
+    (its variance is 0, and y the bias); TypeError if x isn't floating.
+    Source: Ba, Kiros and Hinton 2016, equations 3 and 4.  NumPy twin: reference/normalization.py.
+
+    >>> params, _ = LayerNorm(2).init(jax.random.key(0), (7, 3, 4))
+    >>> params.scale.shape, params.bias.shape
+    ((3, 4), (3, 4))
     """
 
-    momentum: float = 0.9
+    n_axes: int = 1
     epsilon: float = 1e-5
+    scale: bool = True
+    bias: bool = True
 
-    couples_batch = True
+    def __post_init__(self) -> None:
+        require_positive("LayerNorm: n_axes", self.n_axes)
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
-        if not shape:
-            raise ValueError(f"{self}: one example should have at least one axis, got shape (): use x[:, None]")
-        zeros, ones = jnp.zeros(shape[-1:], default_float(dtype)), jnp.ones(shape[-1:], default_float(dtype))
-        return Init(BatchNormParams(ones, zeros), BatchNormState(zeros, ones))
+        return Init(_params(self, self._normalized(shape), dtype), ())
 
     def output_shape(self, shape: Shape) -> Shape:
+        self._normalized(shape)
         return shape
 
     def forward(
-        self,
-        params: BatchNormParams,
-        state: BatchNormState,
-        x: jax.Array,
-        *,
-        key: Any = None,
-        train: bool = False,
+        self, params: NormParams, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False
     ) -> Forward:
         require_floating(self, x)
-        require_features(self, x.shape, params.scale.shape[0])
-        if train:
-            mean, variance, state = self._statistics(state, x)
-        else:
-            mean, variance = state
-        inverse_std = jax.lax.rsqrt(variance + self.epsilon)
-        y = _rows(params.scale, x) * _normalized(x, mean, inverse_std) + _rows(params.bias, x)
-        return Forward(y, state, BatchNormCache(x, mean, inverse_std, Static(train)))
+        normalized_shape = self._normalized(x.shape[1:])
+        for param in params:
+            if param is not None and param.shape != normalized_shape:
+                raise ValueError(
+                    f"{self}: the last axes of x should be {param.shape}, as its params are, got x of shape {x.shape}: "
+                    "check the data, or make the params anew with net.init(key, shape of one example)"
+                )
+        x = jnp.asarray(x)
+        normalized, mean, inverse_std = _standardized(widened(x), self._axes, self.epsilon)
+        return Forward(_affine(params, normalized).astype(x.dtype), state, NormCache(x, mean, inverse_std))
 
-    # In training x_r enters y through itself, through mu and through var. With g_r = scale dy_r, the cotangent of x^_r:
-    #   dvar = sum_r g_r (x_r - mu) (-1/2) s^3 = -1/2 s^2 sum_r g_r x^_r
-    #   dmu  = -s sum_r g_r                      (dvar's part is 0, because sum_r (x_r - mu) = 0)
-    #   dx_r = s g_r + dmu / R + dvar 2 (x_r - mu) / R
-    #        = s (g_r - 1/R sum g - x^_r 1/R sum g x^) = scale s (dy_r - dbias / R - x^_r dscale / R).
-    def backward(self, params: BatchNormParams, cache: BatchNormCache, dy: jax.Array) -> Backward:
-        x, mean, inverse_std, train = cache
-        rows = tuple(range(x.ndim - 1))
-        n_rows = x.size // x.shape[-1]
-        normalized = _normalized(x, mean, inverse_std)
-        dbias = jnp.sum(dy, axis=rows)
-        dscale = jnp.sum(dy * normalized, axis=rows)
-        through_y = dy
-        if train.value:
-            through_mean = _rows(dbias / n_rows, x)
-            through_variance = normalized * _rows(dscale / n_rows, x)
-            through_y = dy - through_mean - through_variance
-        dx = _rows(params.scale * inverse_std, x) * through_y
-        return Backward(BatchNormParams(dscale, dbias), dx)
+    def backward(self, params: NormParams, cache: NormCache, dy: jax.Array) -> Backward:
+        x, mean, inverse_std = cache
+        normalized = (widened(x) - mean) * inverse_std
+        dparams, g = _affine_backward(params, normalized, dy)
+        dx = _standardized_backward(normalized, inverse_std, g, self._axes)
+        return Backward(dparams, dx.astype(x.dtype))
 
-    def _statistics(self, state: BatchNormState, x: jax.Array) -> tuple[jax.Array, jax.Array, BatchNormState]:
-        n_rows = x.size // x.shape[-1]
-        if n_rows < 2:
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(range(-self.n_axes, 0))
+
+    def _normalized(self, shape: Shape) -> Shape:
+        """The shape of what is normalised together."""
+        if len(shape) < self.n_axes:
             raise ValueError(
-                f"{self}: training needs at least two rows, got {n_rows}: its variance would be 0; use a larger "
-                "batch (also the ragged last one), or train=False"
+                f"{self}: one example should have {self.n_axes} or more axes, got shape {tuple(shape)}: "
+                "use a smaller n_axes, or x[:, None] for single numbers"
             )
-        rows = tuple(range(x.ndim - 1))
-        mean = jnp.mean(x, axis=rows)
-        variance = jnp.mean(jnp.square(x - _rows(mean, x)), axis=rows)
-        unbiased = variance * (n_rows / (n_rows - 1))
-        kept = self.momentum
-        running = BatchNormState(kept * state.mean + (1 - kept) * mean, kept * state.variance + (1 - kept) * unbiased)
-        return mean, variance, running
+        _require_several(self, math.prod(shape[-self.n_axes :]), shape, "use a larger n_axes, or leave it out")
+        return tuple(shape[-self.n_axes :])
 
 
-def _rows(feature: jax.Array, x: jax.Array) -> jax.Array:
-    """A vector of features as one row for each row of x."""
-    return jnp.broadcast_to(feature, x.shape)
+@recipe
+class GroupNorm:
+    """Group normalisation: the channels in equal groups, each with mean 0 and variance 1 over all places of an example.
+
+        mu, var  of each example and group, over the middle axes and the group's channels alike
+        x^ = (x - mu) s,  s = 1 / sqrt(var + epsilon)        y = scale * x^ + bias
+    The variance is the biased one. Channels are the last axis, and neighbours form a group. `GroupNorm(1)` takes all
+    channels together; `GroupNorm(C)`, each channel by itself, is instance normalisation. Without `scale` or `bias`
+    that parameter is None.
+
+    Shapes: x (B, ..., C), such as images (B, H, W, C) -> y of the same; scale and bias (C,).
+    Backward, with g = scale dy, sums over all rows and means over a group's numbers:
+        dbias = sum dy        dscale = sum dy x^        dx = s (g - mean(g) - x^ mean(g x^))
+    Keeps x, mu and s.
+    Raises: ValueError if `groups` doesn't divide the channels, if there are other channels than params have, or if a
+    group holds one number (its variance is 0, and y the bias); TypeError if x isn't floating.
+    Source: Wu and He 2018, equations 1 and 7; instance normalisation: Ulyanov, Vedaldi and Lempitsky 2016.
+    NumPy twin: reference/normalization.py.
+
+    >>> params, _ = GroupNorm(2).init(jax.random.key(0), (8, 8, 6))
+    >>> params.scale.shape
+    (6,)
+    """
+
+    groups: int
+    epsilon: float = 1e-5
+    scale: bool = True
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        require_positive("GroupNorm: groups", self.groups)
+
+    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+        return Init(_params(self, self._channels(shape), dtype), ())
+
+    def output_shape(self, shape: Shape) -> Shape:
+        self._channels(shape)
+        return shape
+
+    def forward(
+        self, params: NormParams, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False
+    ) -> Forward:
+        require_floating(self, x)
+        for param in params:
+            if param is not None:
+                require_features(self, x.shape, param.shape[0])
+        self._channels(x.shape[1:])
+        x = jnp.asarray(x)
+        normalized, mean, inverse_std = _standardized(self._grouped(widened(x)), self._axes, self.epsilon)
+        y = _affine(params, normalized.reshape(x.shape))
+        return Forward(y.astype(x.dtype), state, NormCache(x, mean, inverse_std))
+
+    def backward(self, params: NormParams, cache: NormCache, dy: jax.Array) -> Backward:
+        x, mean, inverse_std = cache
+        normalized = (self._grouped(widened(x)) - mean) * inverse_std
+        dparams, g = _affine_backward(params, normalized.reshape(x.shape), dy)
+        dx = _standardized_backward(normalized, inverse_std, self._grouped(g), self._axes)
+        return Backward(dparams, dx.reshape(x.shape).astype(x.dtype))
+
+    _axes = (1, 3)
+
+    def _grouped(self, x: jax.Array) -> jax.Array:
+        """(B, ..., C) as (B, places, groups, channels of a group)."""
+        return x.reshape(x.shape[0], math.prod(x.shape[1:-1]), self.groups, x.shape[-1] // self.groups)
+
+    def _channels(self, shape: Shape) -> Shape:
+        if not shape:
+            raise ValueError(f"{self}: one example should have at least one axis, got shape (): use x[:, None]")
+        if shape[-1] % self.groups:
+            raise ValueError(
+                f"{self}: groups should divide the {shape[-1]} channels, the last axis of an example of shape "
+                f"{tuple(shape)}: use 1 to {shape[-1]} groups of equal size, or put the channels last"
+            )
+        _require_several(self, math.prod(shape) // self.groups, shape, "use fewer groups, or leave it out")
+        return tuple(shape[-1:])
 
 
-def _normalized(x: jax.Array, mean: jax.Array, inverse_std: jax.Array) -> jax.Array:
-    return (x - _rows(mean, x)) * _rows(inverse_std, x)
+@recipe
+class RMSNorm:
+    """Root mean square normalisation: the last axis divided by its root mean square, then scaled. No mean, no bias.
+
+        s = 1 / sqrt(mean(x^2) + epsilon)        x^ = x s        y = scale * x^
+    Without `scale` that parameter is None.
+
+    Shapes: x (B, ..., N) -> y of the same; scale (N,).
+    Backward, with g = scale dy, sums over all rows and means over the last axis:
+        dscale = sum dy x^        dx = s (g - x^ mean(g x^))
+    Keeps x and s.
+    Raises: ValueError if the last axis of x isn't N; TypeError if x isn't floating.
+    Source: Zhang and Sennrich 2019, equation 4.  NumPy twin: reference/normalization.py.
+
+    >>> RMSNorm(epsilon=0.0, scale=False).forward((None, None), (), jnp.array([[1.0, -7.0]])).y
+    Array([[ 0.2, -1.4]], dtype=float32)
+    """
+
+    epsilon: float = 1e-6
+    scale: bool = True
+
+    bias = False
+
+    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+        self.output_shape(shape)
+        return Init(_params(self, tuple(shape[-1:]), dtype), ())
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not shape:
+            raise ValueError(f"{self}: one example should have at least one axis, got shape (): use x[:, None]")
+        return shape
+
+    def forward(
+        self, params: NormParams, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False
+    ) -> Forward:
+        require_floating(self, x)
+        self.output_shape(x.shape[1:])
+        scale, _ = params
+        if scale is not None:
+            require_features(self, x.shape, scale.shape[0])
+        x = jnp.asarray(x)
+        wide = widened(x)
+        inverse_rms = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.epsilon)
+        return Forward(_affine(params, wide * inverse_rms).astype(x.dtype), state, RMSNormCache(x, inverse_rms))
+
+    # x_i enters its set through itself and through s, and ds/dx_i = -1/2 s^3 2 x_i / n. With g the cotangent of x^:
+    #   dx_i = s g_i + (sum_j g_j x_j) (-s^3 x_i / n) = s (g_i - x^_i mean(g x^)).
+    def backward(self, params: NormParams, cache: RMSNormCache, dy: jax.Array) -> Backward:
+        x, inverse_rms = cache
+        normalized = widened(x) * inverse_rms
+        dparams, g = _affine_backward(params, normalized, dy)
+        through_rms = normalized * jnp.mean(g * normalized, axis=-1, keepdims=True)
+        dx = inverse_rms * (g - through_rms)
+        return Backward(dparams, dx.astype(x.dtype))
+
+
+def _standardized(x: jax.Array, axes: tuple[int, ...], epsilon: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """x^, mu and s. The variance is taken around the mean: mean(x^2) - mu^2 would cancel where x is far from 0."""
+    mean = jnp.mean(x, axis=axes, keepdims=True)
+    centred = x - mean
+    inverse_std = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=axes, keepdims=True) + epsilon)
+    return centred * inverse_std, mean, inverse_std
+
+
+# x_i enters its set of n numbers through itself, through mu and through var. With g the cotangent of x^:
+#   dvar = sum_i g_i (x_i - mu) (-1/2) s^3 = -1/2 s^2 sum_i g_i x^_i
+#   dmu  = -s sum_i g_i                      (dvar's part is 0, because sum_i (x_i - mu) = 0)
+#   dx_i = s g_i + dmu / n + dvar 2 (x_i - mu) / n = s (g_i - mean(g) - x^_i mean(g x^)).
+def _standardized_backward(
+    normalized: jax.Array, inverse_std: jax.Array, g: jax.Array, axes: tuple[int, ...]
+) -> jax.Array:
+    through_mean = jnp.mean(g, axis=axes, keepdims=True)
+    through_variance = normalized * jnp.mean(g * normalized, axis=axes, keepdims=True)
+    return inverse_std * (g - through_mean - through_variance)
+
+
+def _affine(params: NormParams, normalized: jax.Array) -> jax.Array:
+    """y = scale * x^ + bias, the params along the last axes."""
+    scale, bias = params
+    y = normalized if scale is None else _along(scale, normalized) * normalized
+    return y if bias is None else y + _along(bias, y)
+
+
+def _affine_backward(params: NormParams, normalized: jax.Array, dy: jax.Array) -> tuple[NormParams, jax.Array]:
+    """dparams, and g = scale dy."""
+    scale, bias = params
+    dy = widened(dy)
+    dscale = None if scale is None else _summed(dy * normalized, scale)
+    dbias = None if bias is None else _summed(dy, bias)
+    return NormParams(dscale, dbias), dy if scale is None else _along(scale, dy) * dy
+
+
+def _along(param: jax.Array, x: jax.Array) -> jax.Array:
+    """A parameter of the last axes as one for each row of x."""
+    return jnp.broadcast_to(param.astype(x.dtype), x.shape)
+
+
+def _summed(x: jax.Array, param: jax.Array) -> jax.Array:
+    """The sum over all axes but the parameter's."""
+    return jnp.sum(x, axis=tuple(range(x.ndim - param.ndim))).astype(param.dtype)
+
+
+def _params(layer: Any, shape: Shape, dtype: Any) -> NormParams:
+    scale = jnp.ones(shape, default_float(dtype)) if layer.scale else None
+    bias = jnp.zeros(shape, default_float(dtype)) if layer.bias else None
+    return NormParams(scale, bias)
+
+
+def _require_several(layer: Any, n: int, shape: Shape, remedy: str) -> None:
+    if n == 1:
+        raise ValueError(
+            f"{layer}: what is normalised together should be at least two numbers, got one, in an example of shape "
+            f"{tuple(shape)}: its variance is 0, so that y would be the bias whatever x is; {remedy}"
+        )

@@ -12,9 +12,6 @@ from jaxnn.reference import neurons, schedules
 from jaxnn.reference.combinators import Remat, Repeat, Residual, Serial
 from jaxnn.reference.descent import bgd, mbgd, sgd
 from jaxnn.reference.layers import (
-    BatchNorm,
-    BatchNormParams,
-    BatchNormState,
     Dense,
     DenseParams,
     Dropout,
@@ -29,6 +26,15 @@ from jaxnn.reference.layers import (
     Tanh,
 )
 from jaxnn.reference.losses import HalfSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.reference.normalization import (
+    BatchNorm,
+    BatchNormParams,
+    BatchNormState,
+    GroupNorm,
+    LayerNorm,
+    NormParams,
+    RMSNorm,
+)
 from jaxnn.reference.objective import Gradient, backprop
 from jaxnn.reference.penalties import l1, l2
 from jaxnn.reference.recurrent import LSTMCell, Recurrent, TanhCell

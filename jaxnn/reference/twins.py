@@ -3,9 +3,19 @@
 from dataclasses import fields
 from typing import Any
 
-from jaxnn.reference import combinators, layers, losses, penalties, recurrent, schedules, updates, windows
+from jaxnn.reference import (
+    combinators,
+    layers,
+    losses,
+    normalization,
+    penalties,
+    recurrent,
+    schedules,
+    updates,
+    windows,
+)
 
-MODULES = (layers, windows, combinators, recurrent, losses, penalties, schedules, updates)
+MODULES = (layers, normalization, windows, combinators, recurrent, losses, penalties, schedules, updates)
 
 
 def twin(recipe: Any) -> Any:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from jaxnn.reference import arrays
-from jaxnn.reference.layers import BatchNormParams, DenseParams
+from jaxnn.reference.layers import DenseParams
+from jaxnn.reference.normalization import BatchNormParams
 
 TREE = (DenseParams(np.array([1.0, 2.0]), None), (), (BatchNormParams(np.array(3.0), np.array(4.0)),))
 

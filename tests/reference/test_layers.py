@@ -25,8 +25,6 @@ LAYERS = [
     (jaxnn.Softmax(), (2, 3)),
     (jaxnn.Flatten(), (2, 3)),
     (jaxnn.Reshape((3, -1)), (2, 6)),
-    (jaxnn.BatchNorm(), (4,)),
-    (jaxnn.BatchNorm(momentum=0.7, epsilon=0.1), (2, 3)),
     (jaxnn.Dropout(0.3), (2, 5)),
     (jaxnn.Dropout(0.0), (5,)),
 ]

@@ -38,6 +38,7 @@ from jaxnn.layers import (
     TanhCell,
 )
 from jaxnn.losses import HalfSquaredError, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.mixed import mixed
 from jaxnn.objective import Gradient, autodiff, backprop
 from jaxnn.penalties import l1, l2, weight_mask
 from jaxnn.recurrent import Recurrent

@@ -91,7 +91,7 @@ def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer |
         dparams, dx, notes = fold(net, params, cache, dy, observe)
         grads = dparams if penalty is None else added(dparams, penalty_gradient(penalty, params))
         mean = jnp.sum(shares * values)
-        extra = penalty_value(penalty, params)
+        extra = penalty_value(penalty, params).astype(mean.dtype)
         return Gradient(mean + extra, mean, extra, grads, new_state, outputs, dx, notes)
 
     return gradient
@@ -118,7 +118,7 @@ def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction
             outputs, new_state, _ = net.forward(params, state, x, key=key, train=train)
             values, _ = loss.forward(outputs, target)
             mean = jnp.sum(_shares(weights, values, axis_name) * values)
-            extra = penalty_value(penalty, params)
+            extra = penalty_value(penalty, params).astype(mean.dtype)
             return mean + extra, (mean, extra, new_state, outputs)
 
         of = (0, 1) if is_floating(x) else (0,)

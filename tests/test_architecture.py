@@ -25,6 +25,7 @@ LEVELS = [
     {"combinators"},
     {"recurrent"},
     {"objective", "custom_vjp", "models", "schedules"},
+    {"mixed"},
     {"updates", "examples"},
     {"evaluation"},
     {"run"},

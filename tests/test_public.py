@@ -86,7 +86,7 @@ def test_the_loops_share_their_signature(loop):
     assert list(own)[:3] == ["net", "loss", "data"]
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in list(own.values())[3:])
     assert set(of_mbgd) - set(own) <= {"batch_size", "shuffle"}
-    assert set(own) - set(of_mbgd) <= {"chunk_size"}
+    assert set(own) - set(of_mbgd) <= {"chunk_size", "block"}
     for name in set(own) & set(of_mbgd):
         assert own[name].default == of_mbgd[name].default
 

@@ -167,7 +167,7 @@ def dropout(
 def rescale(
     layer: Rescale, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
 ) -> tuple[jax.Array, PyTree]:
-    return layer.scale * (x if is_floating(x) else x.astype(default_float())) + layer.shift, state
+    return layer.scale * (x if is_floating(x) else x.astype(default_float(layer.dtype))) + layer.shift, state
 
 
 # Recurrent stays as it is: it is a `lax.scan` over its cell, with its truncation. What it repeats is one of these.

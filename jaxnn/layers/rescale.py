@@ -16,7 +16,8 @@ class RescaleCache(NamedTuple):
 class Rescale(Parameterless):
     """y = scale * x + shift: the first layer of a network on images, which stay uint8 until here.
 
-    Shapes: x (B, ...), of integers or floating -> y (B, ...) floating: x's dtype, or JAX's default float.
+    Shapes: x (B, ...), of integers or floating -> y (B, ...) floating: x's dtype, or `dtype` of integers, where None is
+    JAX's default float.
     Backward: dx = scale * dy; None where x is of integers.
     Source: PRINCIPLES section 0, fact 2: without it the article's network does not learn.
     NumPy twin: reference/layers.py.
@@ -24,10 +25,11 @@ class Rescale(Parameterless):
 
     scale: float = 1.0
     shift: float = 0.0
+    dtype: str | None = None
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         integer = not is_floating(x)
-        real = x.astype(default_float()) if integer else x
+        real = x.astype(default_float(self.dtype)) if integer else x
         return Forward(self.scale * real + self.shift, state, RescaleCache(Static(integer)))
 
     def backward(self, params: PyTree, cache: RescaleCache, dy: jax.Array) -> Backward:

@@ -4,7 +4,19 @@ The table of contents, in reading order.
 """
 
 from jaxnn import schedules
-from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from jaxnn.activations import (
+    ELU,
+    GELU,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from jaxnn.arrays import Static
 from jaxnn.audit import Comparison, compare
 from jaxnn.combinators import Remat, Repeat, Residual, Serial, replaced

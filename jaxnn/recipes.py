@@ -53,7 +53,9 @@ class Network:
 
     hidden: tuple[int, ...] = (128, 64)
     """Neurons of each hidden layer, as in: --hidden 256 128 100."""
-    activation: Literal["relu", "sigmoid", "tanh", "leaky-relu", "identity"] = "relu"
+    activation: Literal[
+        "relu", "sigmoid", "tanh", "leaky-relu", "prelu", "elu", "softplus", "silu", "gelu", "identity"
+    ] = "relu"
     """After each hidden layer."""
     output_activation: Literal["none", "sigmoid", "softmax", "tanh"] = "none"
     """After the last layer. The cross-entropies start from logits and want none."""

@@ -13,6 +13,8 @@ import optax
 import pytest
 
 from jaxnn import (
+    ELU,
+    GELU,
     BatchNorm,
     Dense,
     Dropout,
@@ -25,6 +27,7 @@ from jaxnn import (
     LeCun,
     LSTMCell,
     Normal,
+    PReLU,
     Recurrent,
     ReLU,
     Remat,
@@ -35,8 +38,10 @@ from jaxnn import (
     Serial,
     Sigmoid,
     SigmoidCrossEntropy,
+    SiLU,
     Softmax,
     SoftmaxCrossEntropy,
+    Softplus,
     Tanh,
     TanhCell,
     Uniform,
@@ -123,13 +128,30 @@ class LayerCase(NamedTuple):
 
 ACTIVATIONS = [
     LayerCase(layer, shape, batch)
-    for layer in (Identity(), Sigmoid(), Tanh(), ReLU(), LeakyReLU(), LeakyReLU(0.3), Softmax())
+    for layer in (
+        Identity(),
+        Sigmoid(),
+        Tanh(),
+        ReLU(),
+        LeakyReLU(),
+        LeakyReLU(0.3),
+        PReLU(),
+        PReLU(-0.5, shared=True),
+        ELU(),
+        ELU(0.3),
+        Softplus(),
+        SiLU(),
+        GELU(),
+        GELU(approximate=False),
+        Softmax(),
+    )
     for shape, batch in (((2, 3), 2), ((1,), 1))
 ]
 
 LAYERS = [
     *ACTIVATIONS,
     LayerCase(Identity(), (3,), integer=True),
+    LayerCase(PReLU(shared=True), (), 5),
     LayerCase(Dense(3), (4,)),
     LayerCase(Dense(1), (1,), 1),
     LayerCase(Dense(5), (3,), 1),

@@ -13,7 +13,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from jaxnn.activations import (
+    ELU,
+    GELU,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from jaxnn.arrays import PyTree, default_float, is_floating
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
@@ -52,6 +64,10 @@ def dropout(
         return x, state
     keep = jax.random.bernoulli(key, jnp.float32(1 - layer.rate), x.shape)
     return jax.lax.select(keep, x / (1 - layer.rate), jnp.zeros_like(x)), state
+
+
+def prelu(layer: PReLU, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool) -> tuple[jax.Array, PyTree]:
+    return jax.nn.leaky_relu(x, jnp.broadcast_to(params.slope, x.shape)), state
 
 
 def rescale(
@@ -96,6 +112,11 @@ LAYERS: dict[type, Function] = {
     Tanh: elementwise(lambda layer, x: jax.nn.tanh(x)),
     ReLU: elementwise(lambda layer, x: jax.nn.relu(x)),
     LeakyReLU: elementwise(lambda layer, x: jax.nn.leaky_relu(x, layer.slope)),  # 1 at 0, ours has the slope
+    PReLU: prelu,  # 1 at 0, as leaky_relu
+    ELU: elementwise(lambda layer, x: jax.nn.elu(x, layer.alpha)),
+    Softplus: elementwise(lambda layer, x: jax.nn.softplus(x)),
+    SiLU: elementwise(lambda layer, x: jax.nn.silu(x)),
+    GELU: elementwise(lambda layer, x: jax.nn.gelu(x, layer.approximate)),
     Softmax: elementwise(lambda layer, x: jax.nn.softmax(x)),
 }
 

@@ -9,6 +9,20 @@ before. Nothing here checks its arguments, which is jaxnn's business.
 """
 
 from jaxnn.reference import neurons, schedules
+from jaxnn.reference.activations import (
+    ELU,
+    GELU,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    PReLUParams,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from jaxnn.reference.combinators import Remat, Repeat, Residual, Serial
 from jaxnn.reference.descent import bgd, mbgd, sgd
 from jaxnn.reference.layers import (
@@ -19,14 +33,8 @@ from jaxnn.reference.layers import (
     DenseParams,
     Dropout,
     Flatten,
-    Identity,
-    LeakyReLU,
-    ReLU,
     Rescale,
     Reshape,
-    Sigmoid,
-    Softmax,
-    Tanh,
 )
 from jaxnn.reference.losses import HalfSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from jaxnn.reference.objective import Gradient, backprop

@@ -3,9 +3,9 @@
 from dataclasses import fields
 from typing import Any
 
-from jaxnn.reference import combinators, layers, losses, penalties, recurrent, schedules, updates
+from jaxnn.reference import activations, combinators, layers, losses, penalties, recurrent, schedules, updates
 
-MODULES = (layers, combinators, recurrent, losses, penalties, schedules, updates)
+MODULES = (activations, layers, combinators, recurrent, losses, penalties, schedules, updates)
 
 
 def twin(recipe: Any) -> Any:

@@ -39,7 +39,7 @@ from jaxnn.layers import (
     Step,
     TanhCell,
 )
-from jaxnn.losses import HalfSquaredError, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.losses import AbsoluteError, HalfSquaredError, Huber, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from jaxnn.objective import Gradient, autodiff, backprop
 from jaxnn.penalties import l1, l2, weight_mask
 from jaxnn.recurrent import Recurrent

@@ -32,7 +32,15 @@ from jaxnn.combinators import mapped
 from jaxnn.layer import Backward, Forward, Layer
 from jaxnn.layers import BatchNorm, Dense, Dropout, LSTMCarry, LSTMCell, Rescale, Reshape, Step, TanhCell
 from jaxnn.layers.normalization import BatchNormState
-from jaxnn.losses import HalfSquaredError, Loss, LossForward, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.losses import (
+    AbsoluteError,
+    HalfSquaredError,
+    Huber,
+    Loss,
+    LossForward,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+)
 
 Function = Callable[..., tuple[PyTree, PyTree]]
 
@@ -125,6 +133,16 @@ def half_squared_error(loss: HalfSquaredError, y: jax.Array, target: jax.Array) 
     return 0.5 * jnp.sum(jnp.square(y - target.astype(y.dtype)), axis=tuple(range(1, y.ndim)))
 
 
+def absolute_error(loss: AbsoluteError, y: jax.Array, target: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.abs(y - target.astype(y.dtype)), axis=tuple(range(1, y.ndim)))
+
+
+def huber(loss: Huber, y: jax.Array, target: jax.Array) -> jax.Array:
+    off = jnp.abs(y - target.astype(y.dtype))
+    terms = jnp.where(off <= loss.delta, 0.5 * jnp.square(off), loss.delta * (off - 0.5 * loss.delta))
+    return jnp.sum(terms, axis=tuple(range(1, y.ndim)))
+
+
 def softmax_cross_entropy(loss: SoftmaxCrossEntropy, y: jax.Array, target: jax.Array) -> jax.Array:
     t = jax.nn.one_hot(target, y.shape[-1], dtype=y.dtype) if target.ndim < y.ndim else target.astype(y.dtype)
     smooth = loss.label_smoothing
@@ -140,6 +158,8 @@ def sigmoid_cross_entropy(loss: SigmoidCrossEntropy, y: jax.Array, target: jax.A
 
 LOSSES: dict[type, Callable[..., jax.Array]] = {
     HalfSquaredError: half_squared_error,
+    AbsoluteError: absolute_error,  # 1 where y = t, ours has 0
+    Huber: huber,
     SoftmaxCrossEntropy: softmax_cross_entropy,
     SigmoidCrossEntropy: sigmoid_cross_entropy,
 }

@@ -36,7 +36,7 @@ from jaxnn.reference.layers import (
     Rescale,
     Reshape,
 )
-from jaxnn.reference.losses import HalfSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.reference.losses import AbsoluteError, HalfSquaredError, Huber, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from jaxnn.reference.objective import Gradient, backprop
 from jaxnn.reference.penalties import l1, l2
 from jaxnn.reference.recurrent import LSTMCell, Recurrent, TanhCell

@@ -24,7 +24,7 @@ from jaxnn.custom_vjp import as_custom_vjp
 from jaxnn.descent import bgd, mbgd, sgd
 from jaxnn.evaluation import Evaluation, accuracy, evaluate, predict
 from jaxnn.fit import Fit, early_stopping, fit
-from jaxnn.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
+from jaxnn.initializers import Glorot, He, LeCun, Normal, Orthogonal, Uniform, Zeros
 from jaxnn.layer import Backward, Folded, Forward, Init, Layer, Node, couples_batch, fold, walk
 from jaxnn.layers import (
     BatchNorm,

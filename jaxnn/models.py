@@ -17,7 +17,7 @@ from jaxnn.activations import (
     Tanh,
 )
 from jaxnn.combinators import Serial
-from jaxnn.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
+from jaxnn.initializers import Glorot, He, LeCun, Normal, Orthogonal, Uniform, Zeros
 from jaxnn.layer import Layer
 from jaxnn.layers import BatchNorm, Dense, Dropout, Flatten, Rescale
 
@@ -41,6 +41,7 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
     "he": He(),
     "glorot": Glorot(),
     "lecun": LeCun(),
+    "orthogonal": Orthogonal(),
     "normal": Normal(),
     "uniform": Uniform(),
     "zeros": Zeros(),

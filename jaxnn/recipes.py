@@ -59,7 +59,7 @@ class Network:
     """After each hidden layer."""
     output_activation: Literal["none", "sigmoid", "softmax", "tanh"] = "none"
     """After the last layer. The cross-entropies start from logits and want none."""
-    init: Literal["he", "glorot", "lecun", "normal", "uniform", "zeros"] = "he"
+    init: Literal["he", "glorot", "lecun", "orthogonal", "normal", "uniform", "zeros"] = "he"
     """How weights start; normal is N(0, 1), uniform is U(-0.1, 0.1). Biases start at 0."""
     dropout: float = 0.0
     """Fraction of each hidden layer's outputs dropped in training."""

@@ -29,6 +29,7 @@ from jaxnn import (
     LeCun,
     LSTMCell,
     Normal,
+    Orthogonal,
     PReLU,
     Recurrent,
     ReLU,
@@ -340,6 +341,8 @@ INITIALIZERS = [
     Normal(0.1),
     Uniform(),
     Uniform(-2.0, 1.0),
+    Orthogonal(),
+    Orthogonal(0.5),
     *(kind(form) for kind in (Glorot, He, LeCun) for form in ("truncated_normal", "normal", "uniform")),
 ]
 

@@ -17,12 +17,16 @@ from table import FORMS, LOSSES, WITH_GRADIENT, LayerCase, LossCase, labels, rea
 
 import jaxnn
 from jaxnn import (
+    ELU,
+    GELU,
     BatchNorm,
+    Branches,
     Dense,
     Dropout,
     Flatten,
     HalfSquaredError,
     LeakyReLU,
+    PReLU,
     ReLU,
     Remat,
     Repeat,
@@ -133,7 +137,7 @@ def test_images_of_integers():
 # gradient that is the small rest of a cancellation.
 
 SIZES = st.integers(1, 7)
-KEEPING = (Tanh(), Sigmoid(), ReLU(), LeakyReLU(0.2), Dropout(0.3))
+KEEPING = (Tanh(), Sigmoid(), ReLU(), LeakyReLU(0.2), PReLU(), ELU(), GELU(), Dropout(0.3))
 
 
 def simple(n, with_batch_norm):
@@ -150,6 +154,8 @@ def keeping(n, with_batch_norm):
     def nested(inner):
         return st.one_of(
             st.builds(lambda a, b: Serial(a, b), inner, inner),
+            st.builds(lambda a, b: Branches(a, b), inner, inner),
+            st.builds(lambda a, b: Serial(Branches(a, b, merge="concatenate"), Dense(n)), inner, inner),
             st.builds(Residual, inner, st.sampled_from((1.0, 0.5))),
             st.builds(Repeat, inner, st.integers(1, 3)),
             st.builds(Remat, inner),

@@ -23,7 +23,7 @@ from jaxnn.reference.activations import (
     Softplus,
     Tanh,
 )
-from jaxnn.reference.combinators import Remat, Repeat, Residual, Serial
+from jaxnn.reference.combinators import Branches, Remat, Repeat, Residual, Serial
 from jaxnn.reference.descent import bgd, mbgd, sgd
 from jaxnn.reference.layers import (
     BatchNorm,

@@ -150,6 +150,8 @@ def _masks(layer, params, cache):
         return [] if cache.keep is None else [cache.keep]
     if isinstance(layer, jaxnn.Serial):
         return [mask for each in zip(layer.layers, params, cache, strict=True) for mask in _masks(*each)]
+    if isinstance(layer, jaxnn.Branches):
+        return [mask for each in zip(layer.layers, params, cache.branches, strict=True) for mask in _masks(*each)]
     if isinstance(layer, jaxnn.Residual):
         return _masks(layer.inner, params.inner, cache.inner)
     if isinstance(layer, jaxnn.Repeat):

@@ -19,7 +19,7 @@ LAYERS = [
     (jaxnn.Reshape((3, -1)), (2, 6)),
     (jaxnn.BatchNorm(), (4,)),
     (jaxnn.BatchNorm(momentum=0.7, epsilon=0.1), (2, 3)),
-    (jaxnn.Dropout(0.3), (2, 5)),
+    *[(jaxnn.Dropout(0.3, kind), (2, 5)) for kind in ("bits", "bools", "key")],
     (jaxnn.Dropout(0.0), (5,)),
 ]
 

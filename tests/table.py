@@ -353,6 +353,9 @@ LOSSES = [
     LossCase("yes_or_no", SigmoidCrossEntropy(0.1), (3,), yes_or_no),
 ]
 
+# The first form of each loss.
+LOSS_FORMS = list({type(case.loss): case for case in reversed(LOSSES)}.values())
+
 INITIALIZERS = [
     Zeros(),
     Normal(),

@@ -4,15 +4,27 @@ The table of contents, in reading order.
 """
 
 from jaxnn import schedules
-from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from jaxnn.activations import (
+    ELU,
+    GELU,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from jaxnn.arrays import Static
 from jaxnn.audit import Comparison, compare
-from jaxnn.combinators import Remat, Repeat, Residual, Serial, replaced
+from jaxnn.combinators import Branches, Remat, Repeat, Residual, Serial, replaced
 from jaxnn.custom_vjp import as_custom_vjp
 from jaxnn.descent import bgd, mbgd, sgd
 from jaxnn.evaluation import Evaluation, accuracy, evaluate, predict
 from jaxnn.fit import Fit, early_stopping, fit
-from jaxnn.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
+from jaxnn.initializers import Glorot, He, LeCun, Normal, Orthogonal, Uniform, Zeros
 from jaxnn.layer import Backward, Folded, Forward, Init, Layer, Node, couples_batch, fold, walk
 from jaxnn.layers import (
     AvgPool,
@@ -37,7 +49,7 @@ from jaxnn.layers import (
     Step,
     TanhCell,
 )
-from jaxnn.losses import HalfSquaredError, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.losses import AbsoluteError, HalfSquaredError, Huber, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from jaxnn.mixed import mixed
 from jaxnn.objective import Gradient, autodiff, backprop
 from jaxnn.penalties import l1, l2, weight_mask

@@ -1,16 +1,17 @@
 """Combinators: layers made of layers. They know nothing about what they combine.
 
 Each writes its backward once, as a fold over its children (see `layer.fold`); `backward` is that fold with nobody
-watching. The paths are those of the params' tree: `[i]` in Serial, `.inner` in the others.
+watching. The paths are those of the params' tree: `[i]` in Serial and Branches, `.inner` in those around one layer.
 """
 
 import copy
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import GetAttrKey, SequenceKey
 
 from jaxnn.arrays import PyTree, Shape, Static, require_positive
@@ -38,8 +39,70 @@ class Inner(NamedTuple):
 INNER = GetAttrKey("inner")
 
 
+class _Folding:
+    """What all combinators share: backward is the fold, with nobody watching."""
+
+    def backward(self: Any, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward:
+        dparams, dx, _ = self.fold(unwatched, (), params, cache, dy)
+        return Backward(dparams, dx)
+
+
+@recipe
+class _Around(_Folding):
+    """What combinators around one layer share."""
+
+    inner: Layer
+
+    def __post_init__(self) -> None:
+        require_layer(type(self).__name__, self.inner)
+
+    @property
+    def children(self) -> tuple[tuple[Any, Layer], ...]:
+        return ((INNER, self.inner),)
+
+    def init(self: Any, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+        self.output_shape(shape)
+        return Init(*map(Inner, self.inner.init(key, shape, dtype)))
+
+
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
-class Serial:
+class _Several(_Folding):
+    """What combinators of several layers share."""
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        object.__setattr__(self, "layers", layers)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        for layer in self.layers:
+            require_layer(type(self).__name__, layer)
+
+    def __repr__(self) -> str:
+        _, *options = dataclasses.fields(self)
+        values = [(field.name, getattr(self, field.name), field.default) for field in options]
+        words = [f"{name}={value!r}" for name, value, default in values if value != default]
+        return f"{type(self).__name__}({', '.join([*map(repr, self.layers), *words])})"
+
+    @property
+    def children(self) -> tuple[tuple[Any, Layer], ...]:
+        return tuple((SequenceKey(i), layer) for i, layer in enumerate(self.layers))
+
+    def _keys(self, key: jax.Array | None) -> Any:
+        """One for each layer."""
+        return [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
+
+    def _require_params(self, params: tuple) -> None:
+        if len(params) != len(self.layers):
+            raise ValueError(
+                f"{type(self).__name__} of {len(self.layers)} layers got params for {len(params)}: "
+                "make them with this network's own init"
+            )
+
+
+@dataclasses.dataclass(frozen=True, init=False, repr=False)
+class Serial(_Several):
     """Layers one after another: y = f_n(... f_2(f_1(x))).
 
     Params, state and cache are tuples, one entry a layer; the key is split among the layers.
@@ -52,26 +115,9 @@ class Serial:
     (Serial(Dense(3), Dense(2)), (2,))
     """
 
-    layers: tuple[Layer, ...]
-
-    def __init__(self, *layers: Layer) -> None:
-        object.__setattr__(self, "layers", layers)
-        self.__post_init__()
-
-    def __post_init__(self) -> None:
-        for layer in self.layers:
-            require_layer("Serial", layer)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
-
-    @property
-    def children(self) -> tuple[tuple[Any, Layer], ...]:
-        return tuple((SequenceKey(i), layer) for i, layer in enumerate(self.layers))
-
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         params, state = [], []
-        for layer, layer_key in zip(self.layers, _split(key, len(self.layers)), strict=True):
+        for layer, layer_key in zip(self.layers, self._keys(key), strict=True):
             made = layer.init(layer_key, shape, dtype)
             params.append(made.params)
             state.append(made.state)
@@ -84,13 +130,9 @@ class Serial:
         return shape
 
     def forward(self, params: tuple, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
-        if len(params) != len(self.layers):
-            raise ValueError(
-                f"Serial of {len(self.layers)} layers got params for {len(params)}: "
-                "make them with this network's own init"
-            )
+        self._require_params(params)
         states, caches = [], []
-        for i, layer_key in enumerate(_split(key, len(self.layers))):
+        for i, layer_key in enumerate(self._keys(key)):
             x, new_state, cache = self.layers[i].forward(params[i], state[i], x, key=layer_key, train=train)
             states.append(new_state)
             caches.append(cache)
@@ -104,12 +146,94 @@ class Serial:
             notes = below | notes
         return Folded(tuple(reversed(dparams)), dx, notes)
 
-    def backward(self, params: tuple, cache: tuple, dy: jax.Array) -> Backward:
-        return _alone(self, params, cache, dy)
+
+class BranchesCache(NamedTuple):
+    """The branches' caches; and how many features of y are each one's, none where they are summed."""
+
+    branches: tuple
+    widths: Static[tuple[int, ...]]
+
+
+Merge = Literal["sum", "concatenate"]
+
+
+@dataclasses.dataclass(frozen=True, init=False, repr=False)
+class Branches(_Several):
+    """Layers side by side, on the same x: y = f_1(x) + ... + f_n(x), or y = (f_1(x), ..., f_n(x)) on the last axis.
+
+    `merge` is "sum", of outputs of one shape, or "concatenate", of outputs that differ in their last axis alone.
+    Params and state are tuples, one entry a branch; the key is split among the branches.
+    Backward: dx = sum_i f_i.backward(dy_i), where dy_i is dy, or the features of dy that are branch i's.
+    Raises: TypeError if a part isn't a layer, or outputs differ in dtype; ValueError if their shapes don't fit, there
+    are none, or `merge` is neither of the two.
+    Source: Szegedy et al. 2015, section 4 (concatenate).  NumPy twin: reference/combinators.py.
+
+    >>> from jaxnn.layers import Dense
+    >>> Branches(Dense(3), Dense(2), merge="concatenate").output_shape((4,))
+    (5,)
+    """
+
+    merge: Merge = "sum"
+
+    def __init__(self, *layers: Layer, merge: Merge = "sum") -> None:
+        object.__setattr__(self, "merge", merge)
+        super().__init__(*layers)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.layers:
+            raise ValueError("Branches takes one layer or more, got none: y = x is Identity()")
+        if self.merge not in get_args(Merge):
+            raise ValueError(f"Branches: merge should be one of {', '.join(get_args(Merge))}, got {self.merge!r}")
+
+    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+        self.output_shape(shape)
+        made = [layer.init(each, shape, dtype) for layer, each in zip(self.layers, self._keys(key), strict=True)]
+        return Init(tuple(each.params for each in made), tuple(each.state for each in made))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        shapes = [tuple(layer.output_shape(shape)) for layer in self.layers]
+        if self.merge == "sum":
+            if len(set(shapes)) > 1:
+                raise ValueError(f"{self._named('shape', shapes)}: end them alike, or write merge='concatenate'")
+            return shapes[0]
+        if not all(shapes) or len({each[:-1] for each in shapes}) > 1:
+            raise ValueError(f"{self._named('shape but for its last axis', shapes)}: end them with Reshape or Flatten")
+        return (*shapes[0][:-1], sum(each[-1] for each in shapes))
+
+    def forward(self, params: tuple, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
+        self._require_params(params)
+        self.output_shape(x.shape[1:])
+        each = zip(self.layers, params, state, self._keys(key), strict=True)
+        passes = [layer.forward(p, s, x, key=layer_key, train=train) for layer, p, s, layer_key in each]
+        ys, states, caches = zip(*passes, strict=True)
+        dtypes = [str(y.dtype) for y in ys]
+        if len(set(dtypes)) > 1:
+            raise TypeError(f"{self._named('dtype', dtypes)}: put Rescale(scale) before what is of integers")
+        if self.merge == "sum":
+            return Forward(sum(ys[1:], ys[0]), states, BranchesCache(caches, Static(())))
+        widths = tuple(y.shape[-1] for y in ys)
+        return Forward(jnp.concatenate(ys, axis=-1), states, BranchesCache(caches, Static(widths)))
+
+    # Outputs have one dtype, and so every branch has a gradient to give to x or, where x is of integers, none has.
+    def fold(self, visit: Visit, path: Path, params: tuple, cache: BranchesCache, dy: jax.Array) -> Folded:
+        widths, dys = cache.widths.value, [dy] * len(self.layers)
+        if widths and dy is not None:
+            dys = jax.lax.split(dy, widths, axis=dy.ndim - 1)
+        each = zip(self.children, params, cache.branches, dys, strict=True)
+        folded = [visit((*path, key), layer, p, c, dy_i) for (key, layer), p, c, dy_i in each]
+        dxs = [dx for _, dx, _ in folded if dx is not None]
+        notes = OrderedDict(note for _, _, below in folded for note in below.items())
+        return Folded(tuple(dparams for dparams, _, _ in folded), sum(dxs[1:], dxs[0]) if dxs else None, notes)
+
+    def _named(self, what: str, given: Sequence[Any]) -> str:
+        """What the branches should have in common, and what each gives instead."""
+        words = [f"{each} of [{i}] {layer}" for i, (each, layer) in enumerate(zip(given, self.layers, strict=True))]
+        return f"Branches: outputs should have one {what}, got {', '.join(words)}"
 
 
 @recipe
-class Residual:
+class Residual(_Around):
     """A path past a layer: y = x + scale f(x), where f keeps the shape.
 
     Backward: dx = dy + f.backward(scale dy): the Jacobian is I + scale J, a 1 on the diagonal.
@@ -117,19 +241,7 @@ class Residual:
     Source: He et al. 2016; PRINCIPLES D7.  NumPy twin: reference/combinators.py.
     """
 
-    inner: Layer
     scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        require_layer("Residual", self.inner)
-
-    @property
-    def children(self) -> tuple[tuple[Any, Layer], ...]:
-        return ((INNER, self.inner),)
-
-    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
-        self.output_shape(shape)
-        return _wrapped(self.inner.init(key, shape, dtype))
 
     def output_shape(self, shape: Shape) -> Shape:
         return _kept_shape(self, self.inner, shape)
@@ -143,12 +255,9 @@ class Residual:
         dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, cache.inner, self.scale * dy)
         return Folded(Inner(dinner), None if dx is None else dy + dx, notes)
 
-    def backward(self, params: Inner, cache: Inner, dy: jax.Array) -> Backward:
-        return _alone(self, params, cache, dy)
-
 
 @recipe
-class Repeat:
+class Repeat(_Around):
     """n equal layers one after another, each with its own params: y = f(... f(f(x))), where f keeps the shape.
 
     One `lax.scan`, so that compile time doesn't grow with depth. Params, state and cache have a leading axis of n;
@@ -157,20 +266,16 @@ class Repeat:
     Raises: ValueError if f changes the shape, or n isn't positive.  NumPy twin: reference/combinators.py.
     """
 
-    inner: Layer
     n: int
 
     def __post_init__(self) -> None:
-        require_layer("Repeat", self.inner)
+        super().__post_init__()
         require_positive("Repeat: n", self.n)
-
-    @property
-    def children(self) -> tuple[tuple[Any, Layer], ...]:
-        return ((INNER, self.inner),)
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         self.output_shape(shape)
-        return _wrapped(jax.vmap(lambda key: self.inner.init(key, shape, dtype))(jax.random.split(key, self.n)))
+        keys = jax.random.split(key, self.n)
+        return Init(*map(Inner, jax.vmap(lambda key: self.inner.init(key, shape, dtype))(keys)))
 
     def output_shape(self, shape: Shape) -> Shape:
         return _kept_shape(self, self.inner, shape)
@@ -197,9 +302,6 @@ class Repeat:
         dx, (dinner, notes) = jax.lax.scan(one, dy, (params.inner, cache.inner), length=self.n, reverse=True)
         return Folded(Inner(dinner), dx, notes)
 
-    def backward(self, params: Inner, cache: Inner, dy: jax.Array) -> Backward:
-        return _alone(self, params, cache, dy)
-
 
 class RematCache(NamedTuple):
     x: jax.Array
@@ -209,25 +311,13 @@ class RematCache(NamedTuple):
 
 
 @recipe
-class Remat:
+class Remat(_Around):
     """A layer that keeps its input instead of its cache, and computes the cache again in backward.
 
     y = f(x), with f's params and state. Memory for time: one more forward of f, with the same state and the same key,
     so that dropout drops the same numbers. `jax.grad` of it rematerialises too.
     Backward: f's own, from the cache made anew.  NumPy twin: reference/combinators.py.
     """
-
-    inner: Layer
-
-    def __post_init__(self) -> None:
-        require_layer("Remat", self.inner)
-
-    @property
-    def children(self) -> tuple[tuple[Any, Layer], ...]:
-        return ((INNER, self.inner),)
-
-    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
-        return _wrapped(self.inner.init(key, shape, dtype))
 
     def output_shape(self, shape: Shape) -> Shape:
         return self.inner.output_shape(shape)
@@ -248,9 +338,6 @@ class Remat:
         dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, inner_cache, dy)
         return Folded(Inner(dinner), dx, notes)
 
-    def backward(self, params: Inner, cache: RematCache, dy: jax.Array) -> Backward:
-        return _alone(self, params, cache, dy)
-
 
 def mapped(net: Any, function: Callable[[Layer], Layer]) -> Layer:
     """A copy of a network with function(layer) in every layer's place: children first, then what combines them.
@@ -261,7 +348,7 @@ def mapped(net: Any, function: Callable[[Layer], Layer]) -> Layer:
     >>> mapped(Serial(ReLU(), Residual(ReLU())), lambda layer: Tanh() if layer == ReLU() else layer)
     Serial(Tanh(), Residual(Tanh()))
     """
-    if isinstance(net, Serial):
+    if isinstance(net, _Several):
         net = _with_layers(net, [mapped(layer, function) for layer in net.layers])
     elif hasattr(net, "inner"):
         net = dataclasses.replace(net, inner=mapped(net.inner, function))
@@ -271,8 +358,8 @@ def mapped(net: Any, function: Callable[[Layer], Layer]) -> Layer:
 def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     """A copy of a network with another layer at a path: `replaced(net, (1, "inner", 0), Tanh())`.
 
-    All around it keeps its class and its other fields. The path is a fold's, or its steps as plain ints (in Serial) and
-    "inner"; () is the network itself.
+    All around it keeps its class and its other fields. The path is a fold's, or its steps as plain ints (in Serial and
+    Branches) and "inner"; () is the network itself.
     Raises: KeyError if there is no such path.
 
     >>> from jaxnn.activations import Tanh
@@ -283,35 +370,21 @@ def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     if not path:
         return layer
     step, *rest = (getattr(key, "idx", getattr(key, "name", key)) for key in path)
-    if isinstance(net, Serial) and step in range(len(net.layers)):
+    if isinstance(net, _Several) and step in range(len(net.layers)):
         layers = list(net.layers)
         layers[step] = replaced(layers[step], tuple(rest), layer)
         return _with_layers(net, layers)
     if step == "inner" and hasattr(net, "inner"):
         return dataclasses.replace(net, inner=replaced(net.inner, tuple(rest), layer))
-    raise KeyError(f"replaced: {net} has no layer at {step!r}: a path holds Serial's indices and 'inner'")
+    raise KeyError(f"replaced: {net} has no layer at {step!r}: a path holds indices of Serial or Branches, and 'inner'")
 
 
-def _with_layers(serial: Serial, layers: Sequence[Layer]) -> Serial:
+def _with_layers(net: Any, layers: Sequence[Layer]) -> Any:
     """A copy with other layers. Not by its constructor, which in a subclass may take other arguments."""
-    changed = copy.copy(serial)
+    changed = copy.copy(net)
     object.__setattr__(changed, "layers", tuple(layers))
     changed.__post_init__()
     return changed
-
-
-def _alone(composite: Any, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward:
-    """A composite's backward: its fold, with nobody watching."""
-    dparams, dx, _ = composite.fold(unwatched, (), params, cache, dy)
-    return Backward(dparams, dx)
-
-
-def _split(key: jax.Array | None, n: int) -> Any:
-    return [None] * n if key is None else jax.random.split(key, n)
-
-
-def _wrapped(made: Init) -> Init:
-    return Init(Inner(made.params), Inner(made.state))
 
 
 def _kept_shape(owner: Any, inner: Layer, shape: Shape) -> Shape:

@@ -85,6 +85,30 @@ class LeCun:
         return _variance_scaling(1.0, "fan_in", self.distribution, key, shape, dtype)
 
 
+@recipe
+class Orthogonal:
+    """gain times a matrix drawn evenly from those whose columns are orthonormal, or rows where they are fewer.
+
+    An orthonormal matrix keeps the length of what it multiplies: of signals forward, of error terms backward, at any
+    depth. A weight (N_in, N_out) is that matrix; of a kernel with more axes all but the last are flattened, so that
+    each output channel's filter is one column. Drawn in float32 where the dtype is shorter, which then rounds it.
+    Raises: ValueError for a shape of fewer than two axes: a bias has no direction to keep.
+    Source: Saxe et al. 2014, section 3; as `jax.nn.initializers.orthogonal`.
+
+    >>> w = Orthogonal(2.0)(jax.random.key(0), (5, 3), jnp.float32)
+    >>> jnp.allclose(w.T @ w, 4 * jnp.eye(3), atol=1e-5)
+    Array(True, dtype=bool)
+    """
+
+    gain: float = 1.0
+
+    def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
+        if len(shape) < 2:
+            raise ValueError(f"{self}: needs two axes or more, got the shape {tuple(shape)}: take Zeros() for a bias")
+        drawn = jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype  # its QR decomposition has no shorter dtype
+        return jax.nn.initializers.orthogonal(self.gain)(key, shape, drawn).astype(dtype)
+
+
 def _variance_scaling(
     scale: float,
     mode: Literal["fan_in", "fan_avg"],

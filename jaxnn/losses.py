@@ -6,12 +6,13 @@ A loss is a recipe, as a layer is. The mean over the batch isn't its business: t
 `check` refuses targets of the wrong type or shape: at trace time, and on the host before the first step.
 """
 
+import math
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, Shape, is_floating, is_integer, require_floating
+from jaxnn.arrays import PyTree, Shape, Static, is_floating, is_integer, require_floating
 from jaxnn.layer import recipe
 
 
@@ -35,6 +36,16 @@ class ResidualCache(NamedTuple):
     residual: jax.Array
 
 
+class SignCache(NamedTuple):
+    """Signs as int8, which has no NaN: `NO_SIGN` stands for it. dtype: the outputs'."""
+
+    sign: jax.Array
+    dtype: Static[jnp.dtype]
+
+
+NO_SIGN = 2
+
+
 class ProbabilitiesCache(NamedTuple):
     probabilities: jax.Array
     target: jax.Array
@@ -51,18 +62,70 @@ class HalfSquaredError:
     """
 
     def check(self, target: Any, output_shape: Shape) -> None:
-        _require_shape(self, target, output_shape)
-        if not is_floating(target):
-            raise TypeError(
-                f"{self}: targets should be floating and of the outputs' shape, got {jnp.result_type(target)}: "
-                "convert them with .astype(float), and labels with jax.nn.one_hot(labels, n_classes)"
-            )
+        _require_numbers(self, target, output_shape)
 
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
-        require_floating(self, y)
-        self.check(target, y.shape[1:])
-        residual = y - target.astype(y.dtype)
-        return LossForward(jnp.sum(jnp.square(residual), axis=tuple(range(1, y.ndim))) / 2, ResidualCache(residual))
+        residual = _residual(self, y, target)
+        return LossForward(_of_each(jnp.square(residual)) / 2, ResidualCache(residual))
+
+    def backward(self, cache: ResidualCache, weights: jax.Array) -> jax.Array:
+        return _each_row(weights, cache.residual) * cache.residual
+
+
+@recipe
+class AbsoluteError:
+    """l = sum_k |y_k - t_k|, the sum over all axes but the batch's: an outlier counts as far as it is off, not squared.
+
+    Shapes: y (B, ...), t like y and floating -> l (B,).
+    Backward: dy = w sign(y - t), and 0 where y = t.  Keeps the sign, one byte a number.
+    Raises: ValueError if t isn't of y's shape; TypeError if it isn't floating.
+    NumPy twin: reference/losses.py.
+    """
+
+    def check(self, target: Any, output_shape: Shape) -> None:
+        _require_numbers(self, target, output_shape)
+
+    def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
+        residual = _residual(self, y, target)
+        sign = jnp.sign(residual)
+        kept = jnp.where(jnp.isnan(sign), NO_SIGN, sign).astype(jnp.int8)
+        # sign(r) r rather than |r|: JAX's derivative of |r| at 0 is 1, the declared one is 0.
+        return LossForward(_of_each(sign * residual), SignCache(kept, Static(y.dtype)))
+
+    def backward(self, cache: SignCache, weights: jax.Array) -> jax.Array:
+        sign = jnp.where(cache.sign == NO_SIGN, jnp.nan, cache.sign.astype(cache.dtype.value))
+        return _each_row(weights, sign) * sign
+
+
+@recipe
+class Huber:
+    """l = sum_k h(y_k - t_k), the sum over all axes but the batch's: squared error near 0, absolute error far out.
+
+        h(r) = r^2 / 2 where |r| <= delta,  delta |r| - delta^2 / 2 elsewhere
+
+    Shapes: y (B, ...), t like y and floating -> l (B,).
+    Backward: dy = w clip(y - t, -delta, delta).  Keeps what is clipped.
+    Raises: ValueError if t isn't of y's shape, or delta isn't positive and finite; TypeError if t isn't floating.
+    Source: Huber 1964, section 4.  NumPy twin: reference/losses.py.
+    """
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < math.inf:
+            raise ValueError(
+                f"Huber: delta should be positive and finite, got {self.delta}: or take HalfSquaredError()"
+            )
+
+    def check(self, target: Any, output_shape: Shape) -> None:
+        _require_numbers(self, target, output_shape)
+
+    # With c = clip(r), h = c r - c^2 / 2 on both sides of the edge, where nothing large is squared. Its derivative is
+    # h' = c + (r - c) c' = c, for r = c inside, and c' = 0 outside.
+    def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
+        residual = _residual(self, y, target)
+        clipped = jnp.clip(residual, -self.delta, self.delta)
+        return LossForward(_of_each(clipped * (residual - clipped / 2)), ResidualCache(clipped))
 
     def backward(self, cache: ResidualCache, weights: jax.Array) -> jax.Array:
         return _each_row(weights, cache.residual) * cache.residual
@@ -146,7 +209,7 @@ class SigmoidCrossEntropy:
         # -t log p - (1 - t) log(1 - p) = log(1 + e^z) - t z, and log(1 + e^z) = max(z, 0) + log(1 + e^-|z|).
         positive = y > 0
         softplus = jnp.where(positive, y, 0) + jnp.log1p(jnp.exp(jnp.where(positive, -y, y)))
-        values = jnp.sum(softplus - t * y, axis=tuple(range(1, y.ndim)))
+        values = _of_each(softplus - t * y)
         return LossForward(values, ProbabilitiesCache(jax.lax.logistic(y), target))
 
     def backward(self, cache: ProbabilitiesCache, weights: jax.Array) -> jax.Array:
@@ -156,6 +219,18 @@ class SigmoidCrossEntropy:
     def _probabilities(self, target: jax.Array, y: jax.Array) -> jax.Array:
         t = _one_hot(target, y) if target.ndim < y.ndim else target.astype(y.dtype)
         return (1 - self.label_smoothing) * t + self.label_smoothing / 2
+
+
+def _residual(loss: Any, y: jax.Array, target: jax.Array) -> jax.Array:
+    """y - t, once they are known to go together."""
+    require_floating(loss, y)
+    loss.check(target, y.shape[1:])
+    return y - target.astype(y.dtype)
+
+
+def _of_each(terms: jax.Array) -> jax.Array:
+    """(B, ...) as (B,): the sum of each row."""
+    return jnp.sum(terms, axis=tuple(range(1, terms.ndim)))
 
 
 def _log_softmax(z: jax.Array) -> jax.Array:
@@ -185,6 +260,15 @@ def _require_shape(loss: Any, target: Any, output_shape: Shape) -> None:
         raise ValueError(
             f"{loss}: targets should be of the outputs' shape (B, {', '.join(map(str, output_shape))}), got {shape}: "
             "reshape them, or make labels one-hot with jax.nn.one_hot(labels, n_classes)"
+        )
+
+
+def _require_numbers(loss: Any, target: Any, output_shape: Shape) -> None:
+    _require_shape(loss, target, output_shape)
+    if not is_floating(target):
+        raise TypeError(
+            f"{loss}: targets should be floating and of the outputs' shape, got {jnp.result_type(target)}: "
+            "convert them with .astype(float), and labels with jax.nn.one_hot(labels, n_classes)"
         )
 
 

@@ -3,9 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from jaxnn.activations import (
+    ELU,
+    GELU,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from jaxnn.combinators import Serial
-from jaxnn.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
+from jaxnn.initializers import Glorot, He, LeCun, Normal, Orthogonal, Uniform, Zeros
 from jaxnn.layer import Layer
 from jaxnn.layers import BatchNorm, Dense, Dropout, Flatten, Rescale
 
@@ -16,6 +28,11 @@ ACTIVATIONS: dict[str, Layer] = {
     "sigmoid": Sigmoid(),
     "tanh": Tanh(),
     "leaky-relu": LeakyReLU(),
+    "prelu": PReLU(),
+    "elu": ELU(),
+    "softplus": Softplus(),
+    "silu": SiLU(),
+    "gelu": GELU(),
     "identity": Identity(),
     "softmax": Softmax(),
 }
@@ -24,6 +41,7 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
     "he": He(),
     "glorot": Glorot(),
     "lecun": LeCun(),
+    "orthogonal": Orthogonal(),
     "normal": Normal(),
     "uniform": Uniform(),
     "zeros": Zeros(),

@@ -15,7 +15,7 @@ from jaxnn.arrays import PyTree, Shape
 from jaxnn.combinators import Serial
 from jaxnn.descent import bgd, mbgd, sgd
 from jaxnn.fit import early_stopping
-from jaxnn.losses import HalfSquaredError, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.losses import AbsoluteError, HalfSquaredError, Huber, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from jaxnn.models import mlp
 from jaxnn.objective import autodiff, backprop
 from jaxnn.parallel import data_parallel
@@ -53,11 +53,13 @@ class Network:
 
     hidden: tuple[int, ...] = (128, 64)
     """Neurons of each hidden layer, as in: --hidden 256 128 100."""
-    activation: Literal["relu", "sigmoid", "tanh", "leaky-relu", "identity"] = "relu"
+    activation: Literal[
+        "relu", "sigmoid", "tanh", "leaky-relu", "prelu", "elu", "softplus", "silu", "gelu", "identity"
+    ] = "relu"
     """After each hidden layer."""
     output_activation: Literal["none", "sigmoid", "softmax", "tanh"] = "none"
     """After the last layer. The cross-entropies start from logits and want none."""
-    init: Literal["he", "glorot", "lecun", "normal", "uniform", "zeros"] = "he"
+    init: Literal["he", "glorot", "lecun", "orthogonal", "normal", "uniform", "zeros"] = "he"
     """How weights start; normal is N(0, 1), uniform is U(-0.1, 0.1). Biases start at 0."""
     dropout: float = 0.0
     """Fraction of each hidden layer's outputs dropped in training."""
@@ -81,22 +83,37 @@ class Network:
 class Objective:
     """What is made small."""
 
-    loss: Literal["softmax-cross-entropy", "sigmoid-cross-entropy", "half-squared-error"] = "softmax-cross-entropy"
-    """Mean over the examples. For half-squared-error labels are made one-hot."""
+    loss: Literal["softmax-cross-entropy", "sigmoid-cross-entropy", "half-squared-error", "absolute-error", "huber"] = (
+        "softmax-cross-entropy"
+    )
+    """Mean over the examples. For all but the cross-entropies labels are made one-hot."""
     label_smoothing: float = 0.0
     """Fraction of each label spread over all classes (cross-entropies)."""
+    huber_delta: float = 1.0
+    """How far off an output is where squares turn into absolute values (huber)."""
     l1: float = 0.0
     """Strength of the penalty: l1 * sum |W|."""
     l2: float = 0.0
     """Strength of the penalty: l2 / 2 * sum W^2."""
 
+    @property
+    def of_classes(self) -> bool:
+        """Whether the loss starts from logits and knows labels; the others take numbers."""
+        return self.loss in ("softmax-cross-entropy", "sigmoid-cross-entropy")
+
     def loss_function(self) -> Loss:
-        if self.loss == "half-squared-error":
-            if self.label_smoothing:
-                raise ValueError("--label-smoothing is for the cross-entropies: leave it out of half-squared-error")
-            return HalfSquaredError()
-        losses = {"softmax-cross-entropy": SoftmaxCrossEntropy, "sigmoid-cross-entropy": SigmoidCrossEntropy}
-        return losses[self.loss](self.label_smoothing)
+        if self.label_smoothing and not self.of_classes:
+            raise ValueError(f"--label-smoothing is for the cross-entropies: leave it out of {self.loss}")
+        match self.loss:
+            case "half-squared-error":
+                return HalfSquaredError()
+            case "absolute-error":
+                return AbsoluteError()
+            case "huber":
+                return Huber(_positive("--huber-delta", self.huber_delta))
+            case "sigmoid-cross-entropy":
+                return SigmoidCrossEntropy(self.label_smoothing)
+        return SoftmaxCrossEntropy(self.label_smoothing)
 
     def penalty(self) -> PyTree:
         strengths = {l1: _at_least_0("--l1", self.l1), l2: _at_least_0("--l2", self.l2)}

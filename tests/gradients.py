@@ -14,7 +14,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr
 
-from jaxnn.layer import Backward, Composite, Folded, Layer
+from jaxnn import Branches
+from jaxnn.layer import Backward, Composite, Folded, Layer, Path
 
 # Two programs for the same float64 sums of at most a few hundred terms: sqrt(n) u is 1e-15; the rest is room for the
 # condition of what is computed (a normalisation subtracts nearly equal numbers).
@@ -51,10 +52,11 @@ def rounding_scale(net: Layer, params: Any, cache: Any, dy: jax.Array) -> Backwa
 
     e_i runs over the entries of dy: backward is linear, so these terms add up to backward(dy) but for their signs. In a
     network the sum is taken at each layer, of its own dy: upstream of a BatchNorm the terms themselves may be zeros.
-    It is a fold whose dparams are the scales; that of dx is the first layer's.
+    It is a fold whose dparams are the scales; that of dx is the sum over the layers that x goes into: the first one, or
+    each branch's.
     """
 
-    def visit(path: Any, layer: Layer, params: Any, cache: Any, dy: jax.Array) -> Folded:
+    def visit(path: Path, layer: Layer, params: Any, cache: Any, dy: jax.Array) -> Folded:
         if isinstance(layer, Composite):
             return layer.fold(visit, path, params, cache, dy)
         if dy is None:
@@ -66,8 +68,20 @@ def rounding_scale(net: Layer, params: Any, cache: Any, dy: jax.Array) -> Backwa
         return Folded(scales.dparams, layer.backward(params, cache, dy).dx, OrderedDict({keystr(path): scales.dx}))
 
     scales, dx, notes = visit((), net, params, cache, dy)
-    of_dx = [jnp.max(ravel_pytree(note)[0], initial=0) for note in notes.values()]
-    return Backward(scales, None if dx is None else of_dx[0] if of_dx else jnp.zeros(()))
+    if dx is None:
+        return Backward(scales, None)
+    of_dx = [jnp.max(ravel_pytree(notes[keystr(path)])[0], initial=0) for path in entrances(net)]
+    return Backward(scales, sum(of_dx, jnp.zeros(())))
+
+
+def entrances(net: Any, path: Path = ()) -> list[Path]:
+    """The paths of the layers that a network's own x goes into, combinators looked into."""
+    if not isinstance(net, Composite):
+        return [path]
+    inside = [entrances(child, (*path, key)) for key, child in net.children]
+    if isinstance(net, Branches):
+        return [each for found in inside for each in found]
+    return next((found for found in inside if found), [])
 
 
 def central_differences(f: Callable[[Any], jax.Array], point: Any, h: float = 1e-3) -> Any:

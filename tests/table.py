@@ -13,8 +13,12 @@ import optax
 import pytest
 
 from jaxnn import (
+    ELU,
+    GELU,
+    AbsoluteError,
     AvgPool,
     BatchNorm,
+    Branches,
     Conv1D,
     Conv2D,
     Dense,
@@ -25,6 +29,7 @@ from jaxnn import (
     GroupNorm,
     HalfSquaredError,
     He,
+    Huber,
     Identity,
     LayerNorm,
     LeakyReLU,
@@ -34,6 +39,8 @@ from jaxnn import (
     LSTMCell,
     MaxPool,
     Normal,
+    Orthogonal,
+    PReLU,
     Recurrent,
     ReLU,
     Remat,
@@ -45,8 +52,10 @@ from jaxnn import (
     Serial,
     Sigmoid,
     SigmoidCrossEntropy,
+    SiLU,
     Softmax,
     SoftmaxCrossEntropy,
+    Softplus,
     Tanh,
     TanhCell,
     Uniform,
@@ -133,13 +142,30 @@ class LayerCase(NamedTuple):
 
 ACTIVATIONS = [
     LayerCase(layer, shape, batch)
-    for layer in (Identity(), Sigmoid(), Tanh(), ReLU(), LeakyReLU(), LeakyReLU(0.3), Softmax())
+    for layer in (
+        Identity(),
+        Sigmoid(),
+        Tanh(),
+        ReLU(),
+        LeakyReLU(),
+        LeakyReLU(0.3),
+        PReLU(),
+        PReLU(-0.5, shared=True),
+        ELU(),
+        ELU(0.3),
+        Softplus(),
+        SiLU(),
+        GELU(),
+        GELU(approximate=False),
+        Softmax(),
+    )
     for shape, batch in (((2, 3), 2), ((1,), 1))
 ]
 
 LAYERS = [
     *ACTIVATIONS,
     LayerCase(Identity(), (3,), integer=True),
+    LayerCase(PReLU(shared=True), (), 5),
     LayerCase(Dense(3), (4,)),
     LayerCase(Dense(1), (1,), 1),
     LayerCase(Dense(5), (3,), 1),
@@ -177,6 +203,9 @@ LAYERS = [
     LayerCase(RMSNorm(scale=False), (3, 1, 4), 2),
     LayerCase(Dropout(), (7,)),
     LayerCase(Dropout(0.3), (2, 3)),
+    LayerCase(Dropout(0.3, keep="bools"), (2, 3)),
+    LayerCase(Dropout(0.3, keep="key"), (2, 5), 2),
+    LayerCase(Dropout(keep="bits"), (1,), 1),
     LayerCase(Dropout(0.0), (3,)),
     LayerCase(Dropout(), (3,), 1, train=False),
     LayerCase(Rescale(), (3,)),
@@ -235,6 +264,17 @@ COMBINATORS = [
     LayerCase(Serial(Rescale(1 / 255, -0.5), Flatten(), Dense(2)), (2, 3), integer=True),
     LayerCase(Serial(Flatten(), Identity(), Rescale(1 / 255, -0.5), Dense(2)), (2, 3), integer=True),
     LayerCase(Serial(Dense(6), Reshape((2, 3)), Softmax(), Dense(2), Flatten(), Tanh()), (3,)),
+    LayerCase(Branches(Tanh()), (3,), 1),
+    LayerCase(Branches(Dense(2), Serial(Dense(3, bias=False), Tanh(), Dense(2))), (3,)),
+    LayerCase(Branches(Identity(), Tanh(), Identity()), (1,), 1),
+    LayerCase(Branches(BLOCK, Serial(), Serial(Dropout(0.5), BatchNorm())), (3,), 4),
+    LayerCase(Branches(BLOCK, Dense(3)), (3,), 2, train=False),
+    LayerCase(Branches(Dense(1), Identity(), Serial(Dropout(0.3), Dense(3)), merge="concatenate"), (2,)),
+    LayerCase(Branches(Sigmoid(), Serial(Dense(1), ReLU()), merge="concatenate"), (2, 3), 2),
+    LayerCase(Branches(Branches(Dense(2), Tanh()), BatchNorm(), merge="concatenate"), (2,), 4),
+    LayerCase(Branches(Rescale(1 / 255), Serial(Rescale(0.01, -1.0), Dense(3))), (3,), integer=True),
+    LayerCase(Branches(Identity(), Identity(), merge="concatenate"), (2, 3), integer=True),
+    LayerCase(Serial(Branches(Identity(), Flatten(), merge="concatenate"), Rescale(0.1)), (3,), 1, integer=True),
     LayerCase(Residual(Dense(3)), (3,)),
     LayerCase(Residual(Tanh(), -0.5), (2, 3), 1),
     LayerCase(Residual(BLOCK, 0.5), (3,), 4),
@@ -243,6 +283,7 @@ COMBINATORS = [
     LayerCase(Repeat(Dense(2, bias=False), 1), (2, 2), 1),
     LayerCase(Repeat(Tanh(), 2), (3,)),
     LayerCase(Repeat(Dropout(0.3), 2), (5,)),
+    LayerCase(Repeat(Serial(Dropout(0.3, keep="key"), Remat(Dropout(0.2, keep="bools"))), 2), (5,)),
     LayerCase(Repeat(BLOCK, 2), (3,), 4),
     LayerCase(Repeat(BLOCK, 2), (3,), 2, train=False),
     LayerCase(Repeat(Repeat(Serial(Dense(2), Sigmoid()), 2), 3), (2,), 1),
@@ -250,6 +291,8 @@ COMBINATORS = [
     LayerCase(Remat(BLOCK), (3,), 4),
     LayerCase(Remat(BLOCK), (3,), 1, train=False),
     LayerCase(Remat(Serial(Rescale(1 / 255), Dense(2))), (3,), integer=True),
+    LayerCase(Repeat(Serial(Branches(BLOCK, Identity(), merge="concatenate"), Dense(3)), 2), (3,), 4),
+    LayerCase(Remat(Branches(Residual(Dense(3)), Remat(Serial(Dropout(0.3), Dense(3))))), (3,)),
     LayerCase(Repeat(Residual(Remat(Serial(Dense(4), Dropout(0.3), ReLU(), Dense(2)))), 2), (2,)),
 ]
 
@@ -351,6 +394,13 @@ LOSSES = [
     LossCase("real", HalfSquaredError(), (3,), real_targets),
     LossCase("real", HalfSquaredError(), (1,), real_targets, 1),
     LossCase("real", HalfSquaredError(), (2, 3), real_targets),
+    LossCase("real", AbsoluteError(), (3,), real_targets),
+    LossCase("real", AbsoluteError(), (1,), real_targets, 1),
+    LossCase("real", AbsoluteError(), (2, 3), real_targets),
+    LossCase("real", Huber(), (3,), real_targets),
+    LossCase("real", Huber(), (1,), real_targets, 1),
+    LossCase("real", Huber(0.5), (2, 3), real_targets),
+    LossCase("real", Huber(100.0), (), real_targets),
     LossCase("labels", SoftmaxCrossEntropy(), (5,), labels),
     LossCase("labels", SoftmaxCrossEntropy(), (2,), labels, 1),
     LossCase("small_labels", SoftmaxCrossEntropy(), (3,), small_labels),
@@ -368,12 +418,17 @@ LOSSES = [
     LossCase("yes_or_no", SigmoidCrossEntropy(0.1), (3,), yes_or_no),
 ]
 
+# The first form of each loss.
+LOSS_FORMS = list({type(case.loss): case for case in reversed(LOSSES)}.values())
+
 INITIALIZERS = [
     Zeros(),
     Normal(),
     Normal(0.1),
     Uniform(),
     Uniform(-2.0, 1.0),
+    Orthogonal(),
+    Orthogonal(0.5),
     *(kind(form) for kind in (Glorot, He, LeCun) for form in ("truncated_normal", "normal", "uniform")),
 ]
 

@@ -13,13 +13,17 @@ from jax.tree_util import GetAttrKey, SequenceKey
 import jaxnn
 from jaxnn import (
     BatchNorm,
+    Branches,
     Dense,
     Dropout,
+    Flatten,
+    Identity,
     LSTMCell,
     Recurrent,
     ReLU,
     Remat,
     Repeat,
+    Rescale,
     Residual,
     Serial,
     Tanh,
@@ -52,6 +56,130 @@ def test_serial_splits_its_key_among_its_layers(given):
     for layer, layer_params, layer_state, layer_key in zip(BLOCK.layers, params, state, keys, strict=True):
         y = layer.forward(layer_params, layer_state, y, key=layer_key, train=True).y
     np.testing.assert_array_equal(BLOCK.forward(params, state, x, key=key, train=True).y, y)
+
+
+# Branches.
+
+
+@pytest.mark.parametrize("merge", ["sum", "concatenate"])
+def test_branches_are_the_layers_that_they_stand_for(given, merge):
+    """Each with its own params, state and key, and its own part of dy; dx is the sum."""
+    params, state, x, key = given
+    other = Serial(Dropout(0.5), Tanh())
+    y, new, dparams, dx = output_and_gradients(
+        Branches(BLOCK, other, merge=merge), (params, ((), ())), (state, ((), ())), x, key
+    )
+    keys = jax.random.split(key)
+    one = BLOCK.forward(params, state, x, key=keys[0], train=True)
+    two = other.forward(((), ()), ((), ()), x, key=keys[1], train=True)
+    dy = normal_like(y, seed=5)
+    dys = (dy, dy) if merge == "sum" else (dy[:, :3], dy[:, 3:])
+    done, tone = BLOCK.backward(params, one.cache, dys[0]), other.backward(((), ()), two.cache, dys[1])
+    truth_y = one.y + two.y if merge == "sum" else jnp.concatenate([one.y, two.y], axis=1)
+    truth = truth_y, (one.state, two.state), (done.dparams, tone.dparams), done.dx + tone.dx
+    assert error((y, new, dparams, dx), truth) <= SAME
+
+
+def test_a_sum_of_branches_by_hand():
+    """y = x W + tanh x at x = 0, so dx = dy W^T + dy."""
+    params = (jaxnn.DenseParams(jnp.array([[1.0, 2.0], [3.0, 4.0]]), None), ())
+    net, x, dy = Branches(Dense(2, bias=False), Tanh()), jnp.zeros((1, 2)), jnp.array([[10.0, 1.0]])
+    y, _, cache = net.forward(params, ((), ()), x)
+    np.testing.assert_array_equal(y, [[0.0, 0.0]])
+    dparams, dx = net.backward(params, cache, dy)
+    np.testing.assert_array_equal(dx, [[10 * 1 + 1 * 2 + 10, 10 * 3 + 1 * 4 + 1]])
+    assert dparams[1] == ()
+
+
+def test_residual_is_a_sum_with_the_identity(given):
+    params, state, x, key = given
+    ours = output_and_gradients(Branches(BLOCK, Identity()), (params, ()), (state, ()), x, key)
+    y, new, dparams, dx = output_and_gradients(
+        Residual(BLOCK), Inner(params), Inner(state), x, jax.random.split(key)[0]
+    )
+    assert error(ours, (y, (new.inner, ()), (dparams.inner, ()), dx)) <= SAME
+
+
+def test_branches_of_integers_have_no_gradient_for_them():
+    x = jnp.arange(6, dtype=jnp.uint8).reshape(2, 3)
+    for merge, width in (("sum", 3), ("concatenate", 6)):
+        real = Branches(Rescale(0.5), Serial(Rescale(2.0), Tanh()), merge=merge)
+        params, state = real.init(jax.random.key(0), (3,))
+        y, _, cache = real.forward(params, state, x)
+        assert y.shape == (2, width)
+        assert real.backward(params, cache, y).dx is None
+        integer = Branches(Identity(), Identity(), merge=merge)
+        y, _, cache = integer.forward(((), ()), ((), ()), x)
+        assert y.dtype == jnp.uint8
+        assert integer.backward(((), ()), cache, None) == (((), ()), None)
+
+
+def test_a_branch_that_has_nothing_to_give_adds_nothing():
+    """A layer of somebody else's that ends the gradient with None, where others have one."""
+
+    class Constant(Identity):
+        def backward(self, params, cache, dy):
+            return jaxnn.Backward((), None)
+
+    dy = jnp.ones((2, 3))
+    for net, dx in ((Branches(Constant(), Identity()), dy), (Branches(Identity(), Constant()), dy)):
+        np.testing.assert_array_equal(net.backward(((), ()), net.forward(((), ()), ((), ()), dy).cache, dy).dx, dx)
+    net = Branches(Constant(), Constant())
+    assert net.backward(((), ()), net.forward(((), ()), ((), ()), dy).cache, dy).dx is None
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "words"),
+    [
+        (
+            Branches(Dense(3), Serial(Dense(4))),
+            (2,),
+            r"outputs should have one shape, got \(3,\) of \[0\] Dense\(3\), \(4,\) of \[1\] Serial\(Dense\(4\)\): "
+            "end them alike, or write merge='concatenate'",
+        ),
+        (
+            Branches(Identity(), Flatten(), merge="concatenate"),
+            (2, 3),
+            r"one shape but for its last axis, got \(2, 3\) of \[0\] .*, \(6,\) of \[1\] .*: end them with Reshape",
+        ),
+        (Branches(Tanh(), Tanh(), merge="concatenate"), (), r"last axis, got \(\) of \[0\]"),
+    ],
+)
+def test_outputs_that_do_not_fit(net, shape, words):
+    """Said by init, by output_shape and by forward alike."""
+    x = jnp.ones((5, *shape))
+    params, state = jax.tree.map(jnp.ones, ((), ())), ((), ())
+    with pytest.raises(ValueError, match=words):
+        net.output_shape(shape)
+    with pytest.raises(ValueError, match=words):
+        net.init(jax.random.key(0), shape)
+    with pytest.raises(ValueError, match=words):
+        net.forward(params, state, x)
+
+
+@pytest.mark.parametrize("merge", ["sum", "concatenate"])
+def test_outputs_of_different_dtypes_are_not_mixed_in_silence(merge):
+    """Or a gradient would come out for x of integers, under the standard promotion."""
+    net = Branches(Identity(), Rescale(0.5), merge=merge)
+    words = r"one dtype, got uint8 of \[0\] Identity\(\), float32 of \[1\] Rescale\(0.5\): put Rescale\(scale\) before"
+    with jax.numpy_dtype_promotion("standard"), pytest.raises(TypeError, match=words):
+        net.forward(((), ()), ((), ()), jnp.ones((2, 3), jnp.uint8))
+
+
+def test_what_are_no_branches():
+    with pytest.raises(ValueError, match=r"Branches takes one layer or more, got none: y = x is Identity\(\)"):
+        Branches()
+    with pytest.raises(ValueError, match="merge should be one of sum, concatenate, got 'mean'"):
+        Branches(Tanh(), merge="mean")
+    with pytest.raises(TypeError, match="Branches takes layers one by one, got a list"):
+        Branches([Tanh(), Tanh()])
+    with pytest.raises(ValueError, match="Branches of 2 layers got params for 1"):
+        Branches(Tanh(), Tanh()).forward(((),), ((),), jnp.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"Dropout.*needs a key in training"):
+        Branches(Dropout(), Tanh()).forward(((), ()), ((), ()), jnp.ones((2, 3)), train=True)
+    assert repr(Branches(Tanh(), ReLU())) == "Branches(Tanh(), ReLU())"
+    assert repr(Branches(Tanh(), merge="concatenate")) == "Branches(Tanh(), merge='concatenate')"
+    assert Branches(Tanh()) not in (Serial(Tanh()), Branches(Tanh(), merge="concatenate"))
 
 
 def test_residual_adds_x_and_dy(given):
@@ -135,6 +263,11 @@ def test_empty_serial_is_the_identity():
 
 @pytest.mark.parametrize("path", [(1, "inner", 0), (SequenceKey(1), GetAttrKey("inner"), SequenceKey(0))])
 def test_replaced(path):
+    net = Serial(Dense(3), Branches(Residual(Dense(3)), ReLU(), merge="concatenate"))
+    assert replaced(net, (1, 1), Tanh()).layers[1] == Branches(Residual(Dense(3)), Tanh(), merge="concatenate")
+    for each, layer in jaxnn.walk(net):
+        assert replaced(net, each, layer) == net
+
     net = Serial(Dense(3), Residual(Serial(Dense(3), ReLU()), 0.5))
     assert replaced(net, path, Tanh()) == Serial(Dense(3), Residual(Serial(Tanh(), ReLU()), 0.5))
     assert replaced(net, (), Tanh()) == Tanh()
@@ -152,6 +285,10 @@ class NamedSerial(Serial):
     """One field more, and so a constructor that takes the layers as a tuple."""
 
     name: str = ""
+
+
+class OwnBranches(Branches):
+    pass
 
 
 class OwnResidual(Residual):
@@ -174,6 +311,7 @@ class OwnRecurrent(Recurrent):
 OWN = {
     OwnSerial(Tanh(), Tanh()): OwnSerial(ReLU(), Tanh()),
     NamedSerial((Tanh(), Tanh()), "a"): NamedSerial((ReLU(), Tanh()), "a"),
+    OwnBranches(Tanh(), Tanh(), merge="concatenate"): OwnBranches(ReLU(), Tanh(), merge="concatenate"),
     OwnResidual(Tanh(), 0.5): OwnResidual(ReLU(), 0.5),
     NamedRepeat(Tanh(), 2, "a"): NamedRepeat(ReLU(), 2, "a"),
     OwnRemat(Tanh()): OwnRemat(ReLU()),
@@ -186,15 +324,15 @@ def test_a_copy_keeps_class_and_fields(net):
     """Or a mutated combinator would turn into the right one on its way to the audit."""
     (key, _), *_ = net.children
     (_, other), *_ = OWN[net].children
-    around, expected = Serial(Residual(net)), Serial(Residual(OWN[net]))
-    assert replaced(around, (0, "inner", key), other) == expected
+    around, expected = (Serial(Branches(Residual(each), Tanh())) for each in (net, OWN[net]))
+    assert replaced(around, (0, 0, "inner", key), other) == expected
     first = iter([other])
     assert mapped(around, lambda layer: layer if hasattr(layer, "children") else next(first, layer)) == expected
     assert around != expected
 
 
 def test_a_copy_takes_layers_alone():
-    for net in (Serial(Tanh()), NamedSerial((Tanh(),)), Residual(Tanh())):
+    for net in (Serial(Tanh()), NamedSerial((Tanh(),)), Branches(Tanh()), Residual(Tanh())):
         (key, _), *_ = net.children
         with pytest.raises(TypeError, match="takes layers, got a int"):
             replaced(net, (key,), 3)

@@ -24,6 +24,7 @@ from table import (
     FORMS,
     INITIALIZERS,
     LAYERS,
+    LOSS_FORMS,
     LOSSES,
     PENALTIES,
     RECURRENT,
@@ -375,7 +376,7 @@ def test_loss_keeps_the_dtype(case, dtype):
 
 
 @in_float64
-@pytest.mark.parametrize("case", slow_unless(LOSSES, LOSSES[::4]), ids=str)
+@pytest.mark.parametrize("case", slow_unless(LOSSES, LOSS_FORMS), ids=str)
 def test_loss_is_pure(case):
     points = [case.point(seed) for seed in range(3)]
 

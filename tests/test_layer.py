@@ -8,7 +8,7 @@ from gradients import SAME, error
 from table import BLOCK, CASES, COMBINATORS
 
 import jaxnn
-from jaxnn import BatchNorm, Dense, Dropout, Remat, Repeat, Residual, Serial, Tanh
+from jaxnn import BatchNorm, Branches, Dense, Dropout, Remat, Repeat, Residual, Serial, Tanh
 from jaxnn.layer import Composite, couples_batch, fold, recipe, require_layer, walk
 
 
@@ -33,7 +33,7 @@ def test_a_repr_is_what_one_would_type():
 
 
 def test_walk_and_couples_batch():
-    net = Serial(Dense(3), Repeat(Residual(Serial(Tanh(), BatchNorm())), 2))
+    net = Serial(Dense(3), Repeat(Residual(Branches(Tanh(), BatchNorm())), 2))
     paths = [jax.tree_util.keystr(path) for path, _ in walk(net)]
     inside = ["[1].inner", "[1].inner.inner", "[1].inner.inner[0]", "[1].inner.inner[1]"]
     assert paths == ["", "[0]", "[1]", *inside]
@@ -89,7 +89,8 @@ class Perturbed:
 
 
 def test_error_terms_are_gradients_of_perturbed_outputs(x64, key):
-    layers = (Dense(3), Repeat(BLOCK, 2), Residual(Dense(3)), Remat(Serial(Dropout(0.3), Tanh())), Dense(2))
+    branches = Branches(Dense(3), Serial(Dropout(0.3), Tanh()))
+    layers = (Dense(3), Repeat(BLOCK, 2), Residual(branches), Remat(Serial(Dropout(0.3), Tanh())), Dense(2))
     net, loss, batch = Serial(*layers), jaxnn.HalfSquaredError(), 4
     x, target = jax.random.normal(key, (batch, 2)), jax.random.normal(key, (batch, 2))
     params, state = net.init(key, (2,))

@@ -7,10 +7,11 @@ import optax
 import pytest
 from gradients import SAME, error
 
-from jaxnn import HalfSquaredError, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn import AbsoluteError, HalfSquaredError, Huber, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 
-SOFTMAX, SIGMOID, SQUARES = SoftmaxCrossEntropy(), SigmoidCrossEntropy(), HalfSquaredError()
-LOSSES = [SQUARES, SOFTMAX, SoftmaxCrossEntropy(0.1), SIGMOID, SigmoidCrossEntropy(0.1)]
+SOFTMAX, SIGMOID, SQUARES, ABSOLUTE = SoftmaxCrossEntropy(), SigmoidCrossEntropy(), HalfSquaredError(), AbsoluteError()
+NUMBERS = [SQUARES, ABSOLUTE, Huber(), Huber(0.3)]
+LOSSES = [*NUMBERS, SOFTMAX, SoftmaxCrossEntropy(0.1), SIGMOID, SigmoidCrossEntropy(0.1)]
 
 
 def by_hand(loss, y, target, weights=None):
@@ -37,6 +38,9 @@ def test_values_are_those_of_optax(x64):
     with jax.numpy_dtype_promotion("standard"):
         pairs = [
             (SQUARES.forward(z, soft).values, jnp.sum(optax.l2_loss(z, soft), axis=1)),
+            (ABSOLUTE.forward(z, soft).values, jnp.sum(jnp.abs(z - soft), axis=1)),
+            (Huber().forward(z, soft).values, jnp.sum(optax.huber_loss(z, soft), axis=1)),
+            (Huber(0.3).forward(z, soft).values, jnp.sum(optax.huber_loss(z, soft, delta=0.3), axis=1)),
             (SOFTMAX.forward(z, labels).values, optax.softmax_cross_entropy_with_integer_labels(z, labels)),
             (SOFTMAX.forward(z, soft).values, optax.softmax_cross_entropy(z, soft)),
             (
@@ -66,6 +70,63 @@ def test_softmax_gradient_of_targets_that_do_not_sum_to_one(x64):
     assert error(dz, by_machine(SOFTMAX, z, target)) <= SAME
     assert not np.any(dz[0])
     np.testing.assert_allclose(dz[1], 2.5 * jax.nn.softmax(z[1]) - target[1], rtol=1e-12)
+
+
+# Losses of numbers.
+
+
+def test_absolute_error_by_hand():
+    """And 0 where y = t, also by machine."""
+    y, target = jnp.array([[1.0, -2.0], [3.0, 0.0]]), jnp.array([[4.0, -2.0], [1.0, -0.5]])
+    weights = jnp.array([2.0, 10.0])
+    np.testing.assert_array_equal(ABSOLUTE.forward(y, target).values, [3.0, 2.5])
+    for rule in (by_hand, by_machine):
+        np.testing.assert_array_equal(rule(ABSOLUTE, y, target, weights), [[-2.0, 0.0], [10.0, 10.0]])
+
+
+def test_huber_by_hand():
+    """delta = 2: inside, at the edge, outside; the slope goes on as it is at the edge, by machine too."""
+    y, target = jnp.array([[1.0, 2.0, -2.0, 5.0, -7.0]]), jnp.zeros((1, 5))
+    values, cache = Huber(2.0).forward(y, target)
+    assert values == 0.5 + 2 + 2 + (2 * 5 - 2) + (2 * 7 - 2)
+    for rule in (by_hand, by_machine):
+        np.testing.assert_array_equal(rule(Huber(2.0), y, target, jnp.array([3.0])), [[3.0, 6.0, -6.0, 6.0, -6.0]])
+    np.testing.assert_array_equal(cache.residual, [[1.0, 2.0, -2.0, 2.0, -2.0]])
+
+
+def test_huber_lies_between_its_two_relatives(x64):
+    """Far inside it is half the squared error, and far outside delta times the absolute one, but for a constant."""
+    y, target = logits(), jnp.zeros((5, 4))
+    wide, narrow = Huber(1e3).forward(y, target), Huber(1e-9).forward(y, target)
+    np.testing.assert_allclose(wide.values, SQUARES.forward(y, target).values, rtol=1e-14)
+    np.testing.assert_allclose(narrow.values / 1e-9, ABSOLUTE.forward(y, target).values, rtol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_absolute_error_keeps_one_byte_a_number_and_the_dtype(dtype):
+    """dy has y's dtype, whatever that of the weights."""
+    with jax.enable_x64(dtype == "float64"):
+        y = jnp.array([[1.0, jnp.nan, -jnp.inf], [0.0, -1.0, jnp.inf]], dtype)
+        cache = ABSOLUTE.forward(y, jnp.zeros((2, 3), dtype)).cache
+        (sign,) = jax.tree.leaves(cache)
+        assert (sign.shape, sign.dtype) == (y.shape, jnp.int8)
+        dy = jax.jit(ABSOLUTE.backward)(cache, jnp.ones(2, jnp.float32))
+        assert dy.dtype == dtype
+        np.testing.assert_array_equal(dy.astype(float), [[1.0, np.nan, -1.0], [0.0, -1.0, 1.0]])
+
+
+@pytest.mark.parametrize("loss", [ABSOLUTE, Huber()], ids=str)
+def test_an_outlier_does_not_overflow(loss):
+    """At 1e30 in float32, where a square is infinite."""
+    y, target = jnp.array([[1e30, -1e30]]), jnp.zeros((1, 2))
+    np.testing.assert_allclose(loss.forward(y, target).values, [2e30], rtol=1e-6)
+    np.testing.assert_array_equal(by_hand(loss, y, target), [[1.0, -1.0]])
+
+
+@pytest.mark.parametrize("delta", [0.0, -1.0, float("inf"), float("nan")])
+def test_huber_needs_a_positive_delta(delta):
+    with pytest.raises(ValueError, match=r"Huber: delta should be positive and finite, got .*take HalfSquaredError"):
+        Huber(delta)
 
 
 def test_a_class_masked_by_minus_infinity_adds_nothing(x64):
@@ -135,6 +196,8 @@ def test_sigmoid_and_softmax_agree_on_two_classes(x64):
         ),
         (SQUARES, np.zeros(5, int), (4,), ValueError, "one-hot with jax.nn.one_hot"),
         (SQUARES, np.zeros((5, 4), int), (4,), TypeError, "targets should be floating.*int...*astype"),
+        (ABSOLUTE, np.zeros((5, 3)), (4,), ValueError, r"AbsoluteError\(\): targets should be of the outputs' shape"),
+        (Huber(0.3), np.zeros((5, 4), int), (4,), TypeError, r"Huber\(0.3\): targets should be floating"),
         (
             SOFTMAX,
             np.zeros(5),

@@ -20,7 +20,7 @@ def classes(recipes):
 
 
 LAYER_CLASSES = classes([*(case.layer for case in LAYERS), *CELLS])
-COMBINATORS = [jaxnn.Serial, jaxnn.Residual, jaxnn.Repeat, jaxnn.Remat, jaxnn.Recurrent]
+COMBINATORS = [jaxnn.Serial, jaxnn.Branches, jaxnn.Residual, jaxnn.Repeat, jaxnn.Remat, jaxnn.Recurrent]
 LOSS_CLASSES = classes(case.loss for case in LOSSES)
 RULE_CLASSES = classes(case.rule for case in RULES)
 NUMBERED = [*classes(PENALTIES), *RULE_CLASSES, *classes(case.schedule for case in SCHEDULES)]

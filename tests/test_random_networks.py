@@ -13,11 +13,14 @@ from conftest import FAST_COMPILATION
 from gradients import SAME, error, rounding_scale
 from hypothesis import given
 from hypothesis import strategies as st
-from table import FORMS, LOSSES, WITH_GRADIENT, LayerCase, LossCase, labels, real_targets, slow_unless
+from table import FORMS, LOSS_FORMS, LOSSES, WITH_GRADIENT, LayerCase, LossCase, labels, real_targets, slow_unless
 
 import jaxnn
 from jaxnn import (
+    ELU,
+    GELU,
     BatchNorm,
+    Branches,
     Dense,
     Dropout,
     Flatten,
@@ -25,6 +28,7 @@ from jaxnn import (
     HalfSquaredError,
     LayerNorm,
     LeakyReLU,
+    PReLU,
     ReLU,
     Remat,
     Repeat,
@@ -116,7 +120,7 @@ def test_last(case):
     assert_backprop_is_autodiff(last, HalfSquaredError(), squares(last))
 
 
-@pytest.mark.parametrize("case", slow_unless(LOSSES, LOSSES[::4]), ids=str)
+@pytest.mark.parametrize("case", slow_unless(LOSSES, LOSS_FORMS), ids=str)
 @pytest.mark.parametrize("penalty", [None, (l1(0.01), l2(0.2))], ids=str)
 def test_under_every_loss_with_weights_and_penalties(case, penalty):
     _, target, weights = case.point()
@@ -136,7 +140,7 @@ def test_images_of_integers():
 # their sign, and a gradient that is the small rest of a cancellation.
 
 SIZES = st.integers(1, 7)
-KEEPING = (Tanh(), Sigmoid(), ReLU(), LeakyReLU(0.2), Dropout(0.3))
+KEEPING = (Tanh(), Sigmoid(), ReLU(), LeakyReLU(0.2), PReLU(), ELU(), GELU(), Dropout(0.3))
 
 
 def simple(n, with_batch_norm):
@@ -155,6 +159,8 @@ def keeping(n, with_batch_norm):
     def nested(inner):
         return st.one_of(
             st.builds(lambda a, b: Serial(a, b), inner, inner),
+            st.builds(lambda a, b: Branches(a, b), inner, inner),
+            st.builds(lambda a, b: Serial(Branches(a, b, merge="concatenate"), Dense(n)), inner, inner),
             st.builds(Residual, inner, st.sampled_from((1.0, 0.5))),
             st.builds(Repeat, inner, st.integers(1, 3)),
             st.builds(Remat, inner),

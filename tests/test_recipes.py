@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 
 import jaxnn
@@ -78,8 +79,23 @@ def test_losses_and_penalties():
     assert Objective().loss_function() == jaxnn.SoftmaxCrossEntropy()
     assert Objective("sigmoid-cross-entropy", 0.1).loss_function() == jaxnn.SigmoidCrossEntropy(0.1)
     assert Objective("half-squared-error").loss_function() == jaxnn.HalfSquaredError()
+    assert Objective("absolute-error").loss_function() == jaxnn.AbsoluteError()
+    assert Objective("huber").loss_function() == jaxnn.Huber()
+    assert Objective("huber", huber_delta=0.5).loss_function() == jaxnn.Huber(0.5)
     assert Objective().penalty() is None
     assert Objective(l1=0.1, l2=0.2).penalty() == (jaxnn.l1(0.1), jaxnn.l2(0.2))
+
+
+@pytest.mark.parametrize("loss", choices(Objective, "loss"))
+def test_every_loss_takes_labels_or_numbers(loss):
+    objective = Objective(loss)
+    takes_labels = objective.loss_function().check
+    if objective.of_classes:
+        assert takes_labels(np.zeros(5, int), (3,)) == 3
+    else:
+        assert takes_labels(np.zeros((5, 3)), (3,)) is None
+        with pytest.raises(ValueError, match=f"--label-smoothing is for the cross-entropies: leave it out of {loss}"):
+            replace(objective, label_smoothing=0.1).loss_function()
 
 
 def test_loops_and_their_steps():

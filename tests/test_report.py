@@ -22,7 +22,7 @@ def test_rows_are_the_layers_with_what_they_hold():
         LayerRow("[2]", "Dense(5, bias=False)", (5,), 20, 160),
         LayerRow("[3]", "BatchNorm()", (5,), 10, 240),  # x, and mean and 1 / std of each feature
         LayerRow("[4]", "ReLU()", (5,), 0, 50),
-        LayerRow("[5]", "Dropout()", (5,), 0, 50),
+        LayerRow("[5]", "Dropout()", (5,), 0, 7),
         LayerRow("[6]", "Dense(3)", (3,), 18, 200),
     ]
 

@@ -14,7 +14,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from jaxnn.activations import (
+    ELU,
+    GELU,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from jaxnn.arrays import PyTree, default_float, is_floating
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.axes import mean_over, n_devices
@@ -43,7 +55,15 @@ from jaxnn.layers import (
     Step,
     TanhCell,
 )
-from jaxnn.losses import HalfSquaredError, Loss, LossForward, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.losses import (
+    AbsoluteError,
+    HalfSquaredError,
+    Huber,
+    Loss,
+    LossForward,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+)
 
 Function = Callable[..., tuple[PyTree, PyTree]]
 
@@ -164,6 +184,10 @@ def dropout(
     return jax.lax.select(keep, x / (1 - layer.rate), jnp.zeros_like(x)), state
 
 
+def prelu(layer: PReLU, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool) -> tuple[jax.Array, PyTree]:
+    return jax.nn.leaky_relu(x, jnp.broadcast_to(params.slope, x.shape)), state
+
+
 def rescale(
     layer: Rescale, params: Any, state: PyTree, x: jax.Array, key: Any, train: bool
 ) -> tuple[jax.Array, PyTree]:
@@ -216,12 +240,27 @@ LAYERS: dict[type, Function] = {
     Tanh: elementwise(lambda layer, x: jax.nn.tanh(x)),
     ReLU: elementwise(lambda layer, x: jax.nn.relu(x)),
     LeakyReLU: elementwise(lambda layer, x: jax.nn.leaky_relu(x, layer.slope)),  # 1 at 0, ours has the slope
+    PReLU: prelu,  # 1 at 0, as leaky_relu
+    ELU: elementwise(lambda layer, x: jax.nn.elu(x, layer.alpha)),
+    Softplus: elementwise(lambda layer, x: jax.nn.softplus(x)),
+    SiLU: elementwise(lambda layer, x: jax.nn.silu(x)),
+    GELU: elementwise(lambda layer, x: jax.nn.gelu(x, layer.approximate)),
     Softmax: elementwise(lambda layer, x: jax.nn.softmax(x)),
 }
 
 
 def half_squared_error(loss: HalfSquaredError, y: jax.Array, target: jax.Array) -> jax.Array:
     return 0.5 * jnp.sum(jnp.square(y - target.astype(y.dtype)), axis=tuple(range(1, y.ndim)))
+
+
+def absolute_error(loss: AbsoluteError, y: jax.Array, target: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.abs(y - target.astype(y.dtype)), axis=tuple(range(1, y.ndim)))
+
+
+def huber(loss: Huber, y: jax.Array, target: jax.Array) -> jax.Array:
+    off = jnp.abs(y - target.astype(y.dtype))
+    terms = jnp.where(off <= loss.delta, 0.5 * jnp.square(off), loss.delta * (off - 0.5 * loss.delta))
+    return jnp.sum(terms, axis=tuple(range(1, y.ndim)))
 
 
 def softmax_cross_entropy(loss: SoftmaxCrossEntropy, y: jax.Array, target: jax.Array) -> jax.Array:
@@ -239,6 +278,8 @@ def sigmoid_cross_entropy(loss: SigmoidCrossEntropy, y: jax.Array, target: jax.A
 
 LOSSES: dict[type, Callable[..., jax.Array]] = {
     HalfSquaredError: half_squared_error,
+    AbsoluteError: absolute_error,  # 1 where y = t, ours has 0
+    Huber: huber,
     SoftmaxCrossEntropy: softmax_cross_entropy,
     SigmoidCrossEntropy: sigmoid_cross_entropy,
 }

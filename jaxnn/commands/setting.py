@@ -78,14 +78,14 @@ def examples(recipe: Recipe, problem: Problem | None = None) -> Examples:
 
 
 def _ready(split: Split, recipe: Recipe, problem: Problem, name: str) -> Split:
-    """Real numbers in the recipe's precision; integers as they are, but labels one-hot for a squared error."""
+    """Real numbers in the recipe's precision; integers as they are, but labels one-hot for a loss of numbers."""
     x, y = split
     dtype = recipe.precision.dtype
     if x.dtype.kind not in "iu":
         x = x.astype(dtype)
     if y.dtype.kind == "f":
         y = y.astype(dtype).reshape(len(y), -1)
-    elif recipe.objective.loss == "half-squared-error":
+    elif not recipe.objective.of_classes:
         y = _one_hot(y, problem.n_out, name).astype(dtype)
     return x, y
 

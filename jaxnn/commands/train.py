@@ -16,7 +16,7 @@ from jaxnn.commands.setting import Examples, examples, first_batch, setting
 from jaxnn.evaluation import evaluate
 from jaxnn.fit import Fit, fit
 from jaxnn.layer import Layer
-from jaxnn.losses import HalfSquaredError, Loss
+from jaxnn.losses import Loss
 from jaxnn.recipes import Recipe
 from jaxnn.report import learning_curve, print_comparison, print_facts, print_layers
 from jaxnn.run import start
@@ -64,7 +64,7 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
     run = start(net, problem.shape, key=key, update=rule, dtype=recipe.precision.dtype)
     _print_data(found)
     print_layers(net, problem.shape, training.rows_a_step(n), found.x_dtype)
-    if not isinstance(loss, HalfSquaredError) and recipe.network.output_activation != "none":
+    if recipe.objective.of_classes and recipe.network.output_activation != "none":
         print(f"Note: {recipe.objective.loss} starts from logits; --output-activation none gives them\n")
     x, y = first_batch(recipe, found)
     options = {"key": run.keys.noise, "penalty": penalty, "costs": False}
@@ -106,7 +106,7 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
         }
         write_params(folder, net, recipe, learned)
         write_json(folder / RESULT, result)
-        unit = "1" if recipe.objective.loss == "half-squared-error" else "nat"
+        unit = "nat" if recipe.objective.of_classes else "1"
         learning_curve(fitted.history, folder / LEARNING_CURVE, _title(found, recipe), unit)
     _print_result(result, folder)
     return _verdict(fitted, recipe)

@@ -1,15 +1,20 @@
 """Dropout."""
 
-from typing import Any, NamedTuple
+import math
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, require_floating, require_key
+from jaxnn.arrays import PyTree, Shape, require_floating, require_key
 from jaxnn.layer import Backward, Forward, Parameterless, recipe
+
+Keep = Literal["bits", "bools", "key"]
 
 
 class DropoutCache(NamedTuple):
+    """What tells which numbers were kept: a bit or a bool of each, or the key that drew them; None where all were."""
+
     keep: jax.Array | None
 
 
@@ -21,28 +26,55 @@ class Dropout(Parameterless):
     So E[y] = x, and evaluation needs no rescaling.
 
     Shapes: x (B, ...) -> y (B, ...).
-    Backward: dx = keep * dy / (1 - rate), with the keep of forward; evaluation: dx = dy.  Keeps one bool a number.
-    Raises: ValueError if it has no key in training, or if rate isn't in [0, 1).
+    Backward: dx = keep * dy / (1 - rate), with the keep of forward; evaluation: dx = dy.
+    What it keeps trades memory for time, and changes no bit of y and dx:
+        keep="bits"     one bit a number: the flattened mask, eight to a byte
+        keep="bools"    one byte a number
+        keep="key"      the key, from which backward draws the mask again
+    The last rests on equal bits for an equal key and shape. Keys of JAX's default kind have them; those of kind "rbg"
+    draw for a whole `vmap` at once, so that forward and backward have to be under the same one.
+    Raises: ValueError if it has no key in training, if rate isn't in [0, 1), or keep is none of the three.
     Source: Srivastava et al. 2014, section 10 (inverted form).  NumPy twin: reference/layers.py.
     """
 
     rate: float = 0.5
+    keep: Keep = "bits"
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
             raise ValueError(f"Dropout: rate is the fraction dropped and should be in [0, 1), got {self.rate}")
+        if self.keep not in get_args(Keep):
+            raise ValueError(f"Dropout: keep should be one of {', '.join(get_args(Keep))}, got {self.keep!r}")
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)
         if not train or self.rate == 0:
             return Forward(x, state, DropoutCache(None))
         require_key(self, key)
-        # The probability is float32 in every precision, so that a float64 audit drops the same numbers.
-        keep = jax.random.bernoulli(key, jnp.float32(1 - self.rate), x.shape)
-        return Forward(self._masked(keep, x), state, DropoutCache(keep))
+        keep = self._drawn(key, x.shape)
+        kept = key if self.keep == "key" else jnp.packbits(keep) if self.keep == "bits" else keep
+        return Forward(self._masked(keep, x), state, DropoutCache(kept))
 
     def backward(self, params: PyTree, cache: DropoutCache, dy: jax.Array) -> Backward:
-        return Backward((), dy if cache.keep is None else self._masked(cache.keep, dy))
+        kept = cache.keep
+        if kept is None:
+            return Backward((), dy)
+        if self.keep == "key":
+            # The draw waits for dy: merged with forward's, or made ahead, it would keep the mask alive in between.
+            kept, dy = jax.lax.optimization_barrier((kept, dy))
+        return Backward((), self._masked(self._mask(kept, dy.shape), dy))
 
     def _masked(self, keep: jax.Array, x: jax.Array) -> jax.Array:
         return jnp.where(keep, x / (1 - self.rate), 0)
+
+    def _drawn(self, key: jax.Array, shape: Shape) -> jax.Array:
+        # The probability is float32 in every precision, so that a float64 audit drops the same numbers.
+        return jax.random.bernoulli(key, jnp.float32(1 - self.rate), shape)
+
+    def _mask(self, kept: jax.Array, shape: Shape) -> jax.Array:
+        """The mask of forward, from what was kept of it."""
+        if self.keep == "key":
+            return self._drawn(kept, shape)
+        if self.keep == "bits":
+            return jnp.unpackbits(kept, count=math.prod(shape)).astype(bool).reshape(shape)
+        return kept

@@ -9,23 +9,30 @@ before. Nothing here checks its arguments, which is jaxnn's business.
 """
 
 from jaxnn.reference import neurons, schedules
-from jaxnn.reference.combinators import Remat, Repeat, Residual, Serial
+from jaxnn.reference.activations import (
+    ELU,
+    GELU,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    PReLUParams,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from jaxnn.reference.combinators import Branches, Remat, Repeat, Residual, Serial
 from jaxnn.reference.descent import bgd, mbgd, sgd
 from jaxnn.reference.layers import (
     Dense,
     DenseParams,
     Dropout,
     Flatten,
-    Identity,
-    LeakyReLU,
-    ReLU,
     Rescale,
     Reshape,
-    Sigmoid,
-    Softmax,
-    Tanh,
 )
-from jaxnn.reference.losses import HalfSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from jaxnn.reference.normalization import (
     BatchNorm,
     BatchNormParams,
@@ -35,6 +42,7 @@ from jaxnn.reference.normalization import (
     NormParams,
     RMSNorm,
 )
+from jaxnn.reference.losses import AbsoluteError, HalfSquaredError, Huber, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from jaxnn.reference.objective import Gradient, backprop
 from jaxnn.reference.penalties import l1, l2
 from jaxnn.reference.recurrent import LSTMCell, Recurrent, TanhCell

@@ -39,6 +39,41 @@ class Serial:
         return Backward(tuple(dparams), dy)
 
 
+@dataclass(frozen=True, init=False)
+class Branches:
+    """y = f_1(x) + ... + f_n(x), or all f_i(x) side by side: each gets all of dy, or its part, and the dx are added."""
+
+    layers: tuple
+    merge: str = "sum"
+
+    def __init__(self, *layers: Any, merge: str = "sum") -> None:
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "merge", merge)
+
+    def forward(
+        self, params: tuple, state: tuple, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
+        ys, states, caches = [], [], []
+        for layer, layer_params, layer_state in zip(self.layers, params, state, strict=True):
+            y, new_state, cache = layer.forward(layer_params, layer_state, x, masks=masks, train=train)
+            ys.append(y)
+            states.append(new_state)
+            caches.append((cache, y.shape[-1]))
+        y = np.concatenate(ys, axis=-1) if self.merge == "concatenate" else np.sum(ys, axis=0)
+        return Forward(y, tuple(states), caches)
+
+    def backward(self, params: tuple, cache: list, dy: np.ndarray) -> Backward:
+        dparams, dx, begin = [], None, 0
+        for layer, layer_params, (layer_cache, width) in zip(self.layers, params, cache, strict=True):
+            part = dy[..., begin : begin + width] if self.merge == "concatenate" else dy
+            begin += width
+            dlayer, dx_of_it = layer.backward(layer_params, layer_cache, part)
+            dparams.append(dlayer)
+            if dx_of_it is not None:
+                dx = dx_of_it if dx is None else dx + dx_of_it
+        return Backward(tuple(dparams), dx)
+
+
 @dataclass(frozen=True)
 class Residual:
     """y = x + scale f(x): dy goes both ways, and its parts are added."""

@@ -24,6 +24,44 @@ class HalfSquaredError:
 
 
 @dataclass(frozen=True)
+class AbsoluteError:
+    """l = sum_k |t_k - y_k|;  dl/dy_k = -1 where y_k < t_k, 1 where y_k > t_k, 0 where they are equal."""
+
+    def forward(self, y: np.ndarray, target: np.ndarray) -> LossForward:
+        return LossForward(_each(y, np.abs(target - y)), (y, target))
+
+    def backward(self, cache: tuple, weights: np.ndarray) -> np.ndarray:
+        y, target = cache
+        slopes = np.zeros_like(y)
+        slopes[y < target] = -1
+        slopes[y > target] = 1
+        slopes[np.isnan(y)] = np.nan
+        return _column(weights, y) * slopes
+
+
+@dataclass(frozen=True)
+class Huber:
+    """l = sum_k h(r_k), r = y - t, with h(r) = r^2 / 2 up to delta, and from there on the line that goes on from it.
+
+    h(r) = delta^2 / 2 + delta (|r| - delta) where |r| > delta;  dl/dy_k = r_k, and delta sign(r_k) there.
+    """
+
+    delta: float = 1.0
+
+    def forward(self, y: np.ndarray, target: np.ndarray) -> LossForward:
+        r, delta = y - target, self.delta
+        h = np.zeros_like(r)
+        near = ~(np.abs(r) > delta)
+        h[near] = r[near] ** 2 / 2
+        h[~near] = delta**2 / 2 + delta * (np.abs(r[~near]) - delta)
+        return LossForward(_each(y, h), r)
+
+    def backward(self, cache: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        r = cache
+        return _column(weights, r) * np.where(np.abs(r) > self.delta, self.delta * np.sign(r), r)
+
+
+@dataclass(frozen=True)
 class SoftmaxCrossEntropy:
     """l = -sum_k t_k log p_k, with log p_k = z_k - log sum_j e^z_j.
 

@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from jaxnn.reference import (
+    activations,
     combinators,
     layers,
     losses,
@@ -15,7 +16,8 @@ from jaxnn.reference import (
     windows,
 )
 
-MODULES = (layers, normalization, windows, combinators, recurrent, losses, penalties, schedules, updates)
+MODULES = (activations, layers, normalization, windows, combinators, recurrent, losses, penalties, schedules, updates)
+OF_SEVERAL = (combinators.Serial, combinators.Branches, updates.chain)  # their parts are arguments one by one
 
 
 def twin(recipe: Any) -> Any:
@@ -39,7 +41,5 @@ def twin(recipe: Any) -> Any:
     if kind is None:
         raise TypeError(f"twin: {name} has no NumPy twin: write one of that name in jaxnn/reference")
     numbers = {field.name: twin(getattr(recipe, field.name)) for field in fields(kind) if hasattr(recipe, field.name)}
-    if kind in (combinators.Serial, updates.chain):
-        (parts,) = numbers.values()
-        return kind(*parts)
-    return kind(**numbers)
+    parts = numbers.pop(fields(kind)[0].name) if kind in OF_SEVERAL else ()
+    return kind(*parts, **numbers)

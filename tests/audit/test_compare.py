@@ -62,6 +62,16 @@ def test_inside_repeat_and_remat():
     assert comparison.rows[0].shape == (3, 6, 6)
 
 
+@pytest.mark.parametrize("merge", ["sum", "concatenate"])
+def test_branches_have_their_rows(merge):
+    net = jaxnn.Branches(jaxnn.Dense(6), jaxnn.Serial(jaxnn.Dropout(0.1), jaxnn.Dense(6)), merge=merge)
+    comparison = compared(jaxnn.Serial(net, jaxnn.Tanh(), jaxnn.Dense(3)), key=jax.random.key(1), every_rule=True)
+    assert comparison.ok
+    assert [row.name for row in comparison.rows if "error" not in row.name][:4] == [
+        "[0][0].weight", "[0][0].bias", "[0][1][1].weight", "[0][1][1].bias"
+    ]  # fmt: skip
+
+
 def test_float64_params(x64):
     comparison = compared(jaxnn.Serial(jaxnn.Dense(4), jaxnn.Tanh(), jaxnn.Dense(3)), dtype=jnp.float64)
     assert comparison.ok

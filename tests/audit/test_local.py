@@ -9,7 +9,8 @@ import jaxnn
 from jaxnn.audit.local import Recorded, local_rules, recorded
 
 BLOCK = jaxnn.Serial(jaxnn.Dense(3), jaxnn.Dropout(0.2), jaxnn.Tanh())
-NET = jaxnn.Serial(jaxnn.Rescale(0.1), jaxnn.Repeat(BLOCK, 2), jaxnn.Remat(jaxnn.Residual(BLOCK)), jaxnn.Dense(2))
+BRANCHES = jaxnn.Branches(jaxnn.Residual(BLOCK), jaxnn.Tanh(), merge="concatenate")
+NET = jaxnn.Serial(jaxnn.Rescale(0.1), jaxnn.Repeat(BLOCK, 2), jaxnn.Remat(BRANCHES), jaxnn.Dense(2))
 
 
 def rules_of(net, x, key=None):
@@ -22,7 +23,8 @@ def rules_of(net, x, key=None):
 def test_every_node_is_there_and_right(x64):
     rules, _ = rules_of(NET, np.random.default_rng(0).normal(size=(4, 3)), jax.random.key(1))
     paths = ["", "[0]", "[1]", "[1].inner", "[1].inner[0]", "[1].inner[1]", "[1].inner[2]", "[2]", "[2].inner"]
-    assert list(rules) == paths + [f"[2].inner.inner{end}" for end in ("", "[0]", "[1]", "[2]")] + ["[3]"]
+    branches = ["[0]", *(f"[0].inner{end}" for end in ("", "[0]", "[1]", "[2]")), "[1]"]
+    assert list(rules) == paths + [f"[2].inner{end}" for end in branches] + ["[3]"]
     for rule in rules.values():
         truth, sizes, wobbles = rule.truth
         scale = jax.tree.map(lambda size, leaf: size + jnp.max(jnp.abs(leaf), initial=0), sizes, truth)

@@ -25,6 +25,15 @@ class ForgetsThePath(jaxnn.Residual):
         return folded._replace(dx=folded.dx - dy)
 
 
+class KeepsTheFirst(jaxnn.Branches):
+    """Branches whose dx is that of one alone."""
+
+    def fold(self, visit, path, params, cache, dy):
+        (_, first), *_ = self.children
+        folded = super().fold(visit, path, params, cache, dy)
+        return folded._replace(dx=first.backward(params[0], cache.branches[0], dy).dx)
+
+
 class OnlyInFloat32(jaxnn.Dense):
     def backward(self, params, cache, dy):
         dparams, dx = super().backward(params, cache, dy)
@@ -33,12 +42,17 @@ class OnlyInFloat32(jaxnn.Dense):
 
 def test_nothing_is_wrong_where_nothing_is():
     block = jaxnn.Serial(jaxnn.Dense(4), jaxnn.BatchNorm(), jaxnn.Dropout(0.1), jaxnn.ReLU())
-    assert found(jaxnn.Serial(jaxnn.Repeat(block, 3), jaxnn.Remat(jaxnn.Residual(block)), jaxnn.Dense(3))) == ()
+    two = jaxnn.Branches(jaxnn.Residual(block), jaxnn.Tanh(), merge="concatenate")
+    assert found(jaxnn.Serial(jaxnn.Repeat(block, 3), jaxnn.Remat(two), jaxnn.Dense(3))) == ()
 
 
 @pytest.mark.parametrize(
     ("wrong", "tensor", "dtype"),
-    [(ForgetsThePath(jaxnn.Dense(4)), "dx", "float64"), (OnlyInFloat32(4), "dx", "float32")],
+    [
+        (ForgetsThePath(jaxnn.Dense(4)), "dx", "float64"),
+        (KeepsTheFirst(jaxnn.Dense(4), jaxnn.Tanh()), "dx", "float64"),
+        (OnlyInFloat32(4), "dx", "float32"),
+    ],
 )
 def test_a_wrong_combinator_and_a_wrong_precision_are_named(wrong, tensor, dtype):
     net = jaxnn.Serial(jaxnn.Dense(4), jaxnn.Serial(jaxnn.Tanh(), wrong), jaxnn.Dense(3))

@@ -55,14 +55,14 @@ LAYERS = (
     escape_of_layer(
         "Dropout: mask drawn anew in backward",
         "a recomputed forward without the saved state of its generator",
-        RedrawnDropout(0.3),
+        RedrawnDropout(0.3, keep="bools"),
         LayerCase(Dropout(0.3), (9,), 4),
         "dx",
     ),
     escape_of_layer(
         "Dropout: dx not rescaled",
         "the 1 / (1 - rate) of inverted dropout in one pass only",
-        UnscaledDropout(0.3),
+        UnscaledDropout(0.3, keep="bools"),
         LayerCase(Dropout(0.3), (9,), 4),
         "dx",
     ),

@@ -24,8 +24,9 @@ def test_images_stay_bytes_and_labels_labels():
     assert (found.name, found.x_dtype, found.train[1].dtype, found.metric) == ("digits", np.uint8, np.int32, accuracy)
 
 
-def test_for_squared_error_labels_are_one_hot():
-    found = examples(Recipe(objective=Objective("half-squared-error")))
+@pytest.mark.parametrize("loss", ["half-squared-error", "absolute-error", "huber"])
+def test_for_a_loss_of_numbers_labels_are_one_hot(loss):
+    found = examples(Recipe(objective=Objective(loss)))
     labels = examples(Recipe()).test[1]
     assert found.test[1].dtype == np.float32
     np.testing.assert_array_equal(found.test[1], np.eye(10)[labels])

@@ -104,11 +104,16 @@ def test_devices_give_the_same_run_up_to_rounding(quick, tmp_path, unaudited):
 
 
 @pytest.mark.parametrize(
-    ("loop", "loss", "update"), [("sgd", "softmax-cross-entropy", "adam"), ("bgd", "sigmoid-cross-entropy", "nesterov")]
+    ("loop", "loss", "update"),
+    [
+        ("sgd", "softmax-cross-entropy --label-smoothing 0.1", "adam"),
+        ("bgd", "sigmoid-cross-entropy --label-smoothing 0.1", "nesterov"),
+        ("mbgd", "huber --huber-delta 0.5", "momentum"),
+    ],
 )
 def test_the_other_loops_losses_and_rules_train_too(quick, tmp_path, loop, loss, update, unaudited):
     words = f"--loop {loop} --loss {loss} --update {update} --schedule cosine --warmup 2 --clip-global-norm 1"
-    assert main([*quick, *words.split(), "--label-smoothing", "0.1", "--output", str(tmp_path / "run")]) == 0
+    assert main([*quick, *words.split(), "--output", str(tmp_path / "run")]) == 0
 
 
 def test_real_targets_have_a_loss_and_no_accuracy(tmp_path, capsys, unaudited):
@@ -139,6 +144,7 @@ def test_logits_passed_through_an_activation_are_remarked_on(quick, tmp_path, ca
         ("--l2 -1", "--l2 should be 0 or a positive number"),
         ("--label-smoothing 2", "label_smoothing should be in [0, 1)"),
         ("--loss half-squared-error --label-smoothing 0.1", "--label-smoothing is for the cross-entropies"),
+        ("--loss huber --huber-delta 0", "--huber-delta should be a positive number, got 0.0"),
         ("--schedule step", "--schedule step needs --schedule-steps: this run has 9 steps in all"),
         ("--patience 2 --validation 0", "--patience watches the validation loss"),
         ("--validation 5", "has a validation set of its own"),

@@ -3,6 +3,7 @@
 A recipe of jaxnn stands in each table; `twin` makes its NumPy counterpart.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxnn
+from jaxnn.combinators import mapped
 from jaxnn.reference import twin
 from jaxnn.reference.arrays import leaves
 
@@ -51,6 +53,7 @@ def masks_of():
     def masks(net, params, state, x, key):
         if not any(isinstance(layer, jaxnn.Dropout) for _, layer in jaxnn.walk(net)):
             return []
+        net = mapped(net, lambda layer: replace(layer, keep="bools") if isinstance(layer, jaxnn.Dropout) else layer)
         return jax.tree.map(np.asarray, _drawn_masks(net, *jax.tree.map(jnp.asarray, (params, state, x)), key))
 
     return masks
@@ -150,6 +153,8 @@ def _masks(layer, params, cache):
         return [] if cache.keep is None else [cache.keep]
     if isinstance(layer, jaxnn.Serial):
         return [mask for each in zip(layer.layers, params, cache, strict=True) for mask in _masks(*each)]
+    if isinstance(layer, jaxnn.Branches):
+        return [mask for each in zip(layer.layers, params, cache.branches, strict=True) for mask in _masks(*each)]
     if isinstance(layer, jaxnn.Residual):
         return _masks(layer.inner, params.inner, cache.inner)
     if isinstance(layer, jaxnn.Repeat):

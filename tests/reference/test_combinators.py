@@ -6,6 +6,7 @@ import pytest
 import jaxnn
 from jaxnn import (
     BatchNorm,
+    Branches,
     Dense,
     Dropout,
     Flatten,
@@ -19,7 +20,7 @@ from jaxnn import (
     Softmax,
     Tanh,
 )
-from jaxnn.reference import combinators, layers
+from jaxnn.reference import activations, combinators, layers
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -27,6 +28,9 @@ NETWORKS = [
     (Serial(), (3,)),
     (Serial(Dense(5), Sigmoid(), Dense(2), Softmax()), (3,)),
     (Serial(Rescale(0.5), Serial(Flatten(), Serial(Dense(3))), Tanh()), (2, 3)),
+    (Branches(Dense(3), Serial(Dropout(0.4), Tanh()), Dense(3, bias=False)), (3,)),
+    (Branches(Serial(Dense(4), Dropout(0.4)), Tanh(), Dense(1), merge="concatenate"), (2, 3)),
+    (Serial(Branches(Branches(Tanh(), BatchNorm()), Dense(2), merge="concatenate"), Dropout(0.3)), (3,)),
     (Residual(Tanh(), scale=0.3), (2, 3)),
     (Residual(Serial(Dense(5), Tanh(), Dense(3))), (3,)),
     (Repeat(Dense(3), 4), (3,)),
@@ -70,9 +74,21 @@ def test_repeat_is_serial_with_the_slices(drawn, agree, rng):
     assert (repeated.y == serial.y).all()
 
 
+def test_branches_by_hand():
+    """1 + 1 and (1, 1) of two identities, and dy comes back from both: 3 + 3, or 3 + 4."""
+    x = np.ones((1, 1))
+    for merge, y, dy, dx in (("sum", [[2]], [[3]], [[6]]), ("concatenate", [[1, 1]], [[3, 4]], [[7]])):
+        net = combinators.Branches(layers.Rescale(), layers.Rescale(), merge=merge)
+        found, _, cache = net.forward(((), ()), ((), ()), x)
+        assert found.tolist() == y
+        assert net.backward(((), ()), cache, np.array(dy)).dx.tolist() == dx
+    net = combinators.Branches(layers.Rescale(), layers.Rescale())
+    assert net.backward(((), ()), net.forward(((), ()), ((), ()), x.astype(int)).cache, x).dx is None
+
+
 def test_a_residual_around_nothing_doubles():
-    y, _, cache = combinators.Residual(layers.Identity()).forward(
+    y, _, cache = combinators.Residual(activations.Identity()).forward(
         combinators.Inner(()), combinators.Inner(()), np.ones(1)
     )
     assert y == 2
-    assert combinators.Residual(layers.Identity()).backward(combinators.Inner(()), cache, np.ones(1)).dx == 2
+    assert combinators.Residual(activations.Identity()).backward(combinators.Inner(()), cache, np.ones(1)).dx == 2

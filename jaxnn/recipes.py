@@ -5,10 +5,9 @@ update rule and the loop. The strings under the fields are the command line's he
 """
 
 import math
-import types
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from jaxnn import schedules
 from jaxnn.arrays import PyTree, Shape
@@ -16,7 +15,7 @@ from jaxnn.combinators import Serial
 from jaxnn.descent import bgd, mbgd, sgd
 from jaxnn.fit import early_stopping
 from jaxnn.losses import AbsoluteError, HalfSquaredError, Huber, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from jaxnn.models import mlp
+from jaxnn.models import cnn, lenet5, mlp, resnet
 from jaxnn.objective import autodiff, backprop
 from jaxnn.parallel import data_parallel
 from jaxnn.penalties import l1, l2
@@ -49,10 +48,18 @@ class Data:
 
 @dataclass(frozen=True)
 class Network:
-    """A multilayer perceptron."""
+    """What learns."""
 
-    hidden: tuple[int, ...] = (128, 64)
-    """Neurons of each hidden layer, as in: --hidden 256 128 100."""
+    architecture: Literal["mlp", "cnn", "lenet5", "resnet"] = "mlp"
+    """Multilayer perceptron; convolutions of 3 x 3, each with pooling, then a perceptron; LeNet-5; residual network."""
+    channels: tuple[int, ...] = (32, 64)
+    """Channels of each convolution, as in: --channels 32 64 (cnn)."""
+    hidden: tuple[int, ...] | None = None
+    """Neurons of each hidden layer, as in: --hidden 256 128 100. None means 128 64 (mlp), or none (cnn)."""
+    depth: int = 8
+    """Layers, 6 n + 2 for some n (resnet)."""
+    width: int = 16
+    """Channels of the first stage; the next two have twice and four times as many (resnet)."""
     activation: Literal[
         "relu", "sigmoid", "tanh", "leaky-relu", "prelu", "elu", "softplus", "silu", "gelu", "identity"
     ] = "relu"
@@ -67,16 +74,59 @@ class Network:
     """Batch normalisation before each hidden activation."""
 
     def net(self, n_out: int, scale: float) -> Serial:
-        return mlp(
-            self.hidden,
-            n_out,
-            self.activation,
-            output_activation=None if self.output_activation == "none" else self.output_activation,
-            weight_init=self.init,
-            batch_norm=self.batch_norm,
-            dropout=self.dropout,
-            scale=scale,
-        )
+        self._require_used()
+        if self.architecture == "resnet":
+            return resnet(self.depth, n_out, width=self.width, scale=scale)
+        if self.architecture == "lenet5":
+            return lenet5(n_out, self.activation, scale)
+        options = {
+            "output_activation": None if self.output_activation == "none" else self.output_activation,
+            "weight_init": self.init,
+            "batch_norm": self.batch_norm,
+            "dropout": self.dropout,
+            "scale": scale,
+        }
+        if self.architecture == "cnn":
+            return cnn(self.channels, n_out, self.activation, hidden=self.hidden_sizes, **options)
+        return mlp(self.hidden_sizes, n_out, self.activation, **options)
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        if self.hidden is None:
+            return (128, 64) if self.architecture == "mlp" else ()
+        return self.hidden
+
+    @property
+    def has_batch_norm(self) -> bool:
+        return self.batch_norm or self.architecture == "resnet"
+
+    def title(self, n_in: int, n_out: int) -> str:
+        """A line for a figure: 784-128-64-10, relu."""
+        match self.architecture:
+            case "resnet":
+                return f"resnet-{self.depth} of width {self.width}"
+            case "lenet5":
+                return f"lenet5, {self.activation}"
+            case "cnn":
+                return f"cnn {'-'.join(map(str, (*self.channels, *self.hidden_sizes, n_out)))}, {self.activation}"
+        return f"{'-'.join(map(str, (n_in, *self.hidden_sizes, n_out)))}, {self.activation}"
+
+    def _require_used(self) -> None:
+        """Raises: ValueError for an option that this architecture doesn't have."""
+        used = {*USED[self.architecture], "architecture"}
+        for each in fields(self):
+            if each.name not in used and getattr(self, each.name) != each.default:
+                option = f"--{each.name.replace('_', '-')}"
+                raise ValueError(f"{option} isn't for --architecture {self.architecture}: leave it out")
+
+
+_PERCEPTRON = ("hidden", "activation", "output_activation", "init", "dropout", "batch_norm")
+USED: dict[str, tuple[str, ...]] = {
+    "mlp": _PERCEPTRON,
+    "cnn": ("channels", *_PERCEPTRON),
+    "lenet5": ("activation",),
+    "resnet": ("depth", "width"),
+}
 
 
 @dataclass(frozen=True)
@@ -289,8 +339,8 @@ class Recipe:
 
     def net(self, problem: Problem) -> Serial:
         batch_of_one = self.training.loop == "sgd" or (self.training.loop == "mbgd" and self.training.batch_size == 1)
-        if self.network.batch_norm and batch_of_one:
-            raise ValueError("--batch-norm takes the variance over a step's examples: give a step more than one")
+        if self.network.has_batch_norm and batch_of_one:
+            raise ValueError("batch normalisation takes the variance over a step's examples: give a step more than one")
         return self.network.net(problem.n_out, problem.scale)
 
     def resolved(self) -> "Recipe":
@@ -299,42 +349,6 @@ class Recipe:
         rate = LEARNING_RATES[rule.update] if rule.learning_rate is None else rule.learning_rate
         decay = (1e-4 if rule.update == "adamw" else 0.0) if rule.weight_decay is None else rule.weight_decay
         return replace(self, update=replace(rule, learning_rate=rate, weight_decay=decay))
-
-
-def as_json(thing: Recipe | Problem) -> dict[str, Any]:
-    """The fields as what JSON knows."""
-    return asdict(thing)
-
-
-def from_json(kind: type, found: Any, where: str) -> Any:
-    """The dataclass `kind` from what JSON gave, each field of its type; `where` names it in errors.
-
-    Raises: ValueError if a field is missing, unknown or of another type: the file was damaged or made by another
-        version.
-    """
-    types_of = get_type_hints(kind)
-    names = [each.name for each in fields(kind)]
-    if not isinstance(found, dict) or set(found) != set(names):
-        differing = sorted(set(found) ^ set(names)) if isinstance(found, dict) else names
-        raise ValueError(f"{where} should have the fields of a {kind.__name__}; missing or unknown: {differing}")
-    return kind(**{name: _typed(types_of[name], found[name], f"{where}.{name}") for name in names})
-
-
-def _typed(expected: Any, value: Any, where: str) -> Any:
-    if is_dataclass(expected):
-        return from_json(expected, value, where)
-    options = get_args(expected) if get_origin(expected) in (Union, types.UnionType) else (expected,)
-    for option in options:
-        if get_origin(option) is Literal and value in get_args(option):
-            return value
-        if get_origin(option) is tuple and isinstance(value, list) and all(type(each) is int for each in value):
-            return tuple(value)
-        if option is float and type(value) in (int, float):
-            return float(value)
-        if isinstance(option, type) and type(value) is option:
-            return value
-    name = expected.__name__ if isinstance(expected, type) else str(expected).removeprefix("typing.")
-    raise ValueError(f"{where} should be {name}, got a {type(value).__name__}")
 
 
 def _positive(name: str, number: Any) -> Any:

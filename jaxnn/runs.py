@@ -28,7 +28,8 @@ from jaxnn import __version__
 from jaxnn.arrays import PyTree
 from jaxnn.layer import Layer
 from jaxnn.optional import require
-from jaxnn.recipes import Problem, Recipe, as_json, from_json
+from jaxnn.recipes import Problem, Recipe
+from jaxnn.records import as_json, from_json
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"

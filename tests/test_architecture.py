@@ -43,6 +43,7 @@ BESIDE = {
     "observe",
     "perceptron",
     "recipes",
+    "records",
     "reference",
     "report",
     "runs",

@@ -32,7 +32,7 @@ def test_the_first_example_of_the_design(asked):
     assert main(line.split()) == 0
     recipe = Recipe(
         Data("fashion-mnist"),
-        Network((256, 128, 100)),
+        Network(hidden=(256, 128, 100)),
         update=Update(learning_rate=0.1),
         training=Training(batch_size=128, epochs=10),
     )
@@ -47,7 +47,7 @@ def test_the_second_example_of_the_design(asked):
     assert main(line.split()) == 0
     recipe = Recipe(
         Data("mnist", "FOLDER"),
-        Network((30,), "sigmoid", "sigmoid", "normal"),
+        Network(hidden=(30,), activation="sigmoid", output_activation="sigmoid", init="normal"),
         Objective("half-squared-error"),
         Update(learning_rate=3.0),
         Training(batch_size=10, epochs=30),
@@ -61,19 +61,19 @@ def test_the_second_example_of_the_design(asked):
         ("train", ("train", Recipe(), None, True)),
         ("train --no-progress --output a/b", ("train", Recipe(), "a/b", False)),
         ("train --batch-norm", ("train", Recipe(network=Network(batch_norm=True)), None, True)),
-        ("train --hidden", ("train", Recipe(network=Network(())), None, True)),
+        ("train --hidden", ("train", Recipe(network=Network(hidden=())), None, True)),
         ("evaluate a", ("evaluate", "a", None, None, "test")),
         ("evaluate a --data b.npz --split train", ("evaluate", "a", "b.npz", None, "train")),
         ("compare a", ("compare", "a", Recipe(), None, (), False, None)),
         ("compare", ("compare", None, Recipe(), None, (), False, None)),
-        ("compare --hidden 3 --rows 9", ("compare", None, Recipe(network=Network((3,))), None, (), False, 9)),
+        ("compare --hidden 3 --rows 9", ("compare", None, Recipe(network=Network(hidden=(3,))), None, (), False, 9)),
         (
             "compare --save a.md --save b.png --model m.py:net --every-rule",
             ("compare", None, Recipe(), "m.py:net", (Path("a.md"), Path("b.png")), True, None),
         ),
-        ("summary", ("summary", None, Recipe())),
-        ("summary a", ("summary", "a", Recipe())),
-        ("summary --hidden 3", ("summary", None, Recipe(network=Network((3,))))),
+        ("summary", ("summary", None, Recipe(), False)),
+        ("summary a", ("summary", "a", Recipe(), False)),
+        ("summary --hidden 3", ("summary", None, Recipe(network=Network(hidden=(3,))), False)),
     ],
 )
 def test_words_become_commands(asked, line, what):
@@ -93,7 +93,8 @@ def test_help_is_given(line, capsys):
 def test_help_has_a_line_for_every_option(capsys):
     main(["train", "--help"])
     out = capsys.readouterr().out
-    options = "data data-dir validation hidden activation output-activation init dropout batch-norm loss"
+    options = "data data-dir validation architecture channels hidden depth width "
+    options += "activation output-activation init dropout batch-norm loss"
     options += " label-smoothing l1 l2 update learning-rate momentum b1 b2 epsilon weight-decay schedule warmup"
     options += " clip-value clip-norm clip-global-norm loop batch-size epochs patience min-improvement gradient"
     options += " devices seed dtype matmul-precision output progress"

@@ -5,7 +5,19 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn
-from jaxnn.models import ACTIVATIONS, INITIALIZERS, mlp
+from jaxnn.arrays import size
+from jaxnn.memory import ledger
+from jaxnn.models import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    batch_norm_cnn,
+    cnn,
+    lenet5,
+    mlp,
+    residual_block,
+    resnet,
+    small_cnn,
+)
 
 
 def test_the_layers_stand_in_the_textbook_order():
@@ -75,3 +87,64 @@ def test_a_rescaled_network_learns_from_bytes(key):
         update=jaxnn.gradient_descent(0.5),
     )
     assert history.loss[-1] < 0.3 * history.loss[0]
+
+
+def n_params(net, shape=(28, 28, 1)):
+    return size(jax.eval_shape(lambda key: net.init(key, shape), jax.random.key(0)).params)
+
+
+def test_how_many_params_they_have():
+    assert n_params(small_cnn()) == 32 * 10 + 64 * (9 * 32 + 1) + 10 * (7 * 7 * 64 + 1) == 50_186
+    assert n_params(lenet5()) == 44_426  # SimpleChains.jl's LeNet-5
+    # He et al. 2016, "Deep residual learning", table 6; theirs has no 1 x 1 convolutions, 2,560 weights here.
+    millions = [(n_params(resnet(depth), (32, 32, 3)) - 2560) / 1e6 for depth in (20, 32, 44, 56, 110)]
+    assert [round(each, 2) for each in millions] == [0.27, 0.46, 0.66, 0.85, 1.73]
+
+
+def test_a_cnn_s_layers():
+    net = cnn([4], 2, "tanh", hidden=[3], window=5, batch_norm=True, dropout=0.5, scale=0.1)
+    assert net.layers == (
+        jaxnn.Rescale(0.1),
+        jaxnn.Conv2D(4, 5, bias=False),
+        jaxnn.BatchNorm(),
+        jaxnn.MaxPool(2),
+        jaxnn.Tanh(),
+        jaxnn.Flatten(),
+        jaxnn.Dropout(0.5),
+        jaxnn.Dense(3, bias=False),
+        jaxnn.BatchNorm(),
+        jaxnn.Tanh(),
+        jaxnn.Dropout(0.5),
+        jaxnn.Dense(2),
+    )
+    assert batch_norm_cnn(5, 0.1) == cnn((32, 64), 5, hidden=(128,), batch_norm=True, scale=0.1)
+
+
+@pytest.mark.parametrize("depth", [8, 14])
+def test_a_resnet_has_its_depth_and_halves_twice(depth):
+    net = resnet(depth, 7, width=4)
+    convolutions = [layer for _, layer in jaxnn.walk(net) if isinstance(layer, jaxnn.Conv2D) and layer.window == 3]
+    assert len(convolutions) + 1 == depth  # and Dense
+    pooled = net.layers.index(jaxnn.GlobalAvgPool())
+    assert jaxnn.Serial(*net.layers[:pooled]).output_shape((16, 12, 3)) == (4, 3, 16)
+    assert net.output_shape((16, 12, 3)) == (7,)
+
+
+@pytest.mark.parametrize("depth", [2, 9, -4])
+def test_depths_that_a_resnet_can_not_have(depth):
+    with pytest.raises(ValueError, match=f"depth should be 6 n \\+ 2, .* got {depth}"):
+        resnet(depth)
+
+
+def test_a_residual_block_keeps_one_tensor_a_convolution():
+    """Its two inputs, the statistics from before and two keys; not the normalised and rectified ones."""
+    block, x = residual_block(8), 2 * 6 * 6 * 8 * 4
+    assert ledger(block, (6, 6, 8), 2).whole.by_hand == 2 * x + 2 * 2 * 8 * 4 + 2 * 8
+
+
+@pytest.mark.parametrize("net", [lenet5(3, "tanh"), small_cnn(3), batch_norm_cnn(3), resnet(8, 3, width=2)], ids=str)
+def test_gradients_of_whole_networks_agree(net):
+    params, state = net.init(jax.random.key(0), (16, 16, 1))
+    x = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
+    loss = jaxnn.SoftmaxCrossEntropy()
+    assert jaxnn.compare(net, loss, params, state, x, jnp.array([0, 2]), costs=False).ok

@@ -1,7 +1,6 @@
 """A run as plain data: its parts become objects, and it survives JSON."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import get_args, get_type_hints
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn import schedules
+from jaxnn import models, schedules
 from jaxnn.models import ACTIVATIONS, INITIALIZERS
 from jaxnn.recipes import (
     LEARNING_RATES,
@@ -19,8 +18,6 @@ from jaxnn.recipes import (
     Recipe,
     Training,
     Update,
-    as_json,
-    from_json,
 )
 
 
@@ -110,38 +107,6 @@ def test_loops_and_their_steps():
     assert Training(patience=3).stopping() == jaxnn.early_stopping(3, 0.0)
 
 
-def test_a_recipe_survives_json():
-    recipe = Recipe(network=Network((3, 4), "tanh"), update=Update(clip_norm=1.0)).resolved()
-    assert from_json(Recipe, json.loads(json.dumps(as_json(recipe))), "recipe") == recipe
-    problem = Problem((8, 8, 1), 10, None, 1.0)
-    assert from_json(Problem, json.loads(json.dumps(as_json(problem))), "problem") == problem
-
-
-@pytest.mark.parametrize(
-    ("part", "name", "value", "words"),
-    [
-        ("network", "hidden", ["3"], r"recipe.network.hidden should be tuple\[int, ...\], got a list"),
-        ("network", "activation", "rleu", r"recipe.network.activation should be Literal\['relu'"),
-        ("network", "dropout", "0.1", "recipe.network.dropout should be float, got a str"),
-        ("network", "batch_norm", 1, "recipe.network.batch_norm should be bool, got a int"),
-        ("training", "epochs", 1.5, "recipe.training.epochs should be int, got a float"),
-        ("training", "colour", 1, r"recipe.training should have .* unknown: \['colour'\]"),
-    ],
-)
-def test_a_damaged_recipe_is_refused_with_the_place(part, name, value, words):
-    found = json.loads(json.dumps(asdict(Recipe())))
-    found[part][name] = value
-    with pytest.raises(ValueError, match=words):
-        from_json(Recipe, found, "recipe")
-
-
-def test_a_part_that_is_missing_is_named():
-    with pytest.raises(ValueError, match=r"missing or unknown: \['network'\]"):
-        from_json(Recipe, {name: part for name, part in as_json(Recipe()).items() if name != "network"}, "recipe")
-    with pytest.raises(ValueError, match="fields of a Recipe"):
-        from_json(Recipe, [], "recipe")
-
-
 @pytest.mark.parametrize("field", ["momentum", "schedule_final"])
 def test_fractions_are_fractions(field):
     update = replace(Update("momentum", 0.1, schedule="cosine"), **{field: 1.5})
@@ -150,7 +115,9 @@ def test_fractions_are_fractions(field):
 
 
 def test_the_network_has_the_recipes_layers():
-    net = Recipe(network=Network((3,), "sigmoid", "softmax", "normal", 0.5)).net(Problem((8,), 2, 2, 0.1))
+    net = Recipe(
+        network=Network(hidden=(3,), activation="sigmoid", output_activation="softmax", init="normal", dropout=0.5)
+    ).net(Problem((8,), 2, 2, 0.1))
     normal = jaxnn.Normal()
     assert net.layers == (
         jaxnn.Flatten(),
@@ -161,3 +128,39 @@ def test_the_network_has_the_recipes_layers():
         jaxnn.Dense(2, normal),
         jaxnn.Softmax(),
     )
+
+
+@pytest.mark.parametrize(
+    ("network", "expected", "title"),
+    [
+        (Network(), models.mlp((128, 64), 10, scale=0.1), "784-128-64-10, relu"),
+        (Network(hidden=()), models.mlp((), 10, scale=0.1), "784-10, relu"),
+        (Network("cnn", activation="tanh"), models.cnn((32, 64), 10, "tanh", scale=0.1), "cnn 32-64-10, tanh"),
+        (
+            Network("cnn", (8,), (5,), batch_norm=True, dropout=0.2),
+            models.cnn((8,), 10, hidden=(5,), batch_norm=True, dropout=0.2, scale=0.1),
+            "cnn 8-5-10, relu",
+        ),
+        (Network("lenet5", activation="tanh"), models.lenet5(10, "tanh", 0.1), "lenet5, tanh"),
+        (Network("resnet", depth=14, width=4), models.resnet(14, 10, width=4, scale=0.1), "resnet-14 of width 4"),
+    ],
+    ids=str,
+)
+def test_every_architecture_is_a_model(network, expected, title):
+    assert network.net(10, 0.1) == expected
+    assert network.title(784, 10) == title
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Network("lenet5", hidden=(3,)), "--hidden isn't for --architecture lenet5: leave it out"),
+        (Network(channels=(3,)), "--channels isn't for --architecture mlp"),
+        (Network("resnet", batch_norm=True), "--batch-norm isn't for --architecture resnet"),
+        (Network("resnet", depth=9), r"depth should be 6 n \+ 2"),
+    ],
+    ids=str,
+)
+def test_options_that_an_architecture_does_not_have(network, message):
+    with pytest.raises(ValueError, match=message):
+        network.net(10, 1.0)

@@ -10,10 +10,11 @@ from safetensors.numpy import save_file
 
 import jaxnn
 from jaxnn import runs
-from jaxnn.recipes import Network, Problem, Recipe, as_json
+from jaxnn.recipes import Network, Problem, Recipe
+from jaxnn.records import as_json
 from jaxnn.runs import CONFIG, METRICS, PARAMS, Learned
 
-RECIPE = Recipe(network=Network((3,), batch_norm=True))
+RECIPE = Recipe(network=Network(hidden=(3,), batch_norm=True))
 PROBLEM = Problem((4,), 2, 2, 1.0)
 NET = RECIPE.net(PROBLEM)
 
@@ -85,7 +86,7 @@ def test_arrays_that_do_not_fit_are_refused(folder, change, words):
 
 
 def test_another_network_of_the_same_shapes_is_refused(folder):
-    other = Network((3,), "tanh", batch_norm=True).net(2, 1.0)
+    other = Network(hidden=(3,), activation="tanh", batch_norm=True).net(2, 1.0)
     with pytest.raises(ValueError, match=r"network should be .*Tanh.* got .*ReLU"):
         runs.read_params(folder, other, PROBLEM)
 

@@ -114,8 +114,8 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
 
 def _title(found: Examples, recipe: Recipe) -> str:
     network, training = recipe.network, recipe.training
-    sizes = "-".join(map(str, (math.prod(found.problem.shape), *network.hidden, found.problem.n_out)))
-    return f"{found.name}: {sizes}, {network.activation}, {training.loop}, {recipe.update.update}, seed {training.seed}"
+    of = network.title(math.prod(found.problem.shape), found.problem.n_out)
+    return f"{found.name}: {of}, {training.loop}, {recipe.update.update}, seed {training.seed}"
 
 
 def _measured(net: Layer, loss: Loss, learned: Learned, found: Examples) -> dict[str, float]:

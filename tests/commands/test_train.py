@@ -150,7 +150,7 @@ def test_logits_passed_through_an_activation_are_remarked_on(quick, tmp_path, ca
         ("--validation 5", "has a validation set of its own"),
         ("--devices 99", "99 devices were asked for"),
         ("--loop sgd --devices 2", "sgd: a step has one example"),
-        ("--loop sgd --batch-norm", "--batch-norm takes the variance over a step's examples"),
+        ("--loop sgd --batch-norm", "batch normalisation takes the variance over a step's examples"),
         ("--batch-size 1 --batch-norm", "give a step more than one"),
     ],
 )

@@ -151,13 +151,15 @@ def _slopes(evidence: Evidence) -> list[Slope]:
     products = moved * np.concatenate([np.ravel(dy) for dy in evidence.at(0)])
     rounding = confidence(1) * math.sqrt(evidence.n_terms + 8) * unit_roundoff(np.float64) * 4
     slopes = []
-    for i, v, h, f, size in zip(of_leaf, directions, lengths, products.sum(-1), np.abs(products).sum(-1), strict=True):
+    for i, v, h, terms in zip(of_leaf, directions, lengths, products, strict=True):
+        f, size = terms.sum(-1), np.abs(terms).sum(-1)
         if not np.isfinite(f).all():
             continue  # over the edge of the domain
         # f' = (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12h + O(h^4), at h and at h/2 for its own error.
         wide = (f[0] - 8 * f[1] + 8 * f[5] - f[6]) / (12 * h)
         narrow = (f[1] - 8 * f[2] + 8 * f[4] - f[5]) / (6 * h)
-        noise, left = rounding * max(float(np.max(size)), TINY), float(np.max(np.abs(_LEFT @ f)))
+        # Output by output: kinks of several may cancel in the sum, though their slopes don't.
+        noise, left = rounding * max(float(np.max(size)), TINY), float(np.max(np.abs(_LEFT @ terms).sum(-1)))
         uncertainty = 4 * abs(wide - narrow) + (noise + 16 * left) / h
         by_hand = float(np.sum(np.where(v[i] == 0, 0, evidence.pulled.by_hand[i][0]) * v[i]))  # infinity is no 0 of it
         smooth = left <= noise + 1e-6 * float(np.max(np.abs(f - f[3])))

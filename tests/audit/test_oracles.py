@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnn.audit import Auditor
 from jaxnn.audit.evidence import Evidence
 from jaxnn.audit.findings import NotHere
 from jaxnn.audit.oracles import by_complex_step, differences, kinks
@@ -46,3 +47,12 @@ def test_a_subgradient_lies_between_its_sides(at_0, ok):
     written = lambda x: jnp.where(x > 0, x, 0.0)  # noqa: E731
     of_zeros, of_equals = kinks(evidence(written, backward))
     assert (of_zeros.ok, of_equals.ok) == (at_0 == 0, True)
+
+
+def test_kinks_that_cancel_in_the_sum_are_kinks():
+    """Two outputs with the same kink, of slopes 1 and 0 there: where dy is nearly opposite, their sum looks smooth."""
+    x = np.zeros(1)
+    f = lambda x: jnp.concatenate([jnp.where(x >= 0, x, 0), jnp.where(x > 0, x, 0)])  # noqa: E731
+    audit = Auditor((f, lambda x, dy: (dy[:1],)), gates=("differences",), declares=False)
+    for seed in range(100):
+        assert all(finding.ok for finding in audit(x, seed=seed).findings)

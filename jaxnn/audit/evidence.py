@@ -42,7 +42,7 @@ class Evidence:
         self.subject = subject
         self.programs = Programs(subject) if programs is None else programs
         self.leaves = [jnp.asarray(leaf) for leaf in subject.leaves]
-        self.others = subject.others
+        self.others = [jnp.asarray(other) for other in subject.others]
         self.shapes = jax.eval_shape(subject.outputs, self.leaves, self.others)
         self.rng = np.random.default_rng(seed)
         self.closer = False

@@ -159,7 +159,7 @@ def transforms(evidence: Evidence) -> list[Finding]:
     """Eager is compiled, `vmap` is a loop, and the same call gives the same bits."""
     arguments = evidence.leaves, evidence.others, evidence.at(0)
     once, twice = evidence.programs.cotangents(*arguments), evidence.programs.cotangents(*arguments)
-    eager = evidence.subject.cotangents(evidence.leaves, evidence.at(0))
+    eager = evidence.subject.cotangents(evidence.leaves, evidence.at(0), evidence.others)
     findings = []
     for i, name in enumerate(evidence.subject.leaf_names):
         same = np.array_equal(once[i], twice[i], equal_nan=True)

@@ -226,7 +226,7 @@ def test_a_module_that_has_none_and_what_has_no_gradient():
 
 
 def test_a_flax_layer_that_writes_its_statistics():
-    report = check(nnx.BatchNorm(5, rngs=nnx.Rngs(0)), X, gates=("structure", "autodiff"))
+    report = check(nnx.BatchNorm(5, rngs=nnx.Rngs(0)), X, gates=("structure", "autodiff", "transforms"))
     assert report.ok, str(report)
 
 

@@ -76,6 +76,7 @@ class _Conv(Windowed):
 
     def backward(self, params: ConvParams, cache: ConvCache, dy: jax.Array) -> Backward:
         x, windows, spatial = cache.x, self._windows, cache.x.shape[1:-1]
+        dy = jax.lax.optimization_barrier(dy)  # it is used three times: what makes it shall not be done as often
         dweight = weight_gradient(x, dy, windows, self.groups, self.precision)
         dbias = None if params.bias is None else jnp.sum(dy, axis=tuple(range(dy.ndim - 1)))
         dx = input_gradient(dy, params.weight, windows, self.groups, spatial, self.precision)

@@ -333,8 +333,9 @@ class Remat(_Around):
         return Forward(y, Inner(new_state), RematCache(x, state.inner, key, Static(train)))
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: RematCache, dy: jax.Array) -> Folded:
-        # The barrier keeps the compiler from merging this pass with the first one, which would keep its cache alive.
-        x, again = jax.lax.optimization_barrier((cache.x, params.inner))
+        # The barrier keeps the compiler from merging this pass with the first one, which would keep its cache alive;
+        # dy in it keeps this pass from being made before its time.
+        x, again, dy = jax.lax.optimization_barrier((cache.x, params.inner, dy))
         _, _, inner_cache = self.inner.forward(again, cache.state, x, key=cache.key, train=cache.train.value)
         dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, inner_cache, dy)
         return Folded(Inner(dinner), dx, notes)

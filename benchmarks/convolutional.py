@@ -1,16 +1,16 @@
 """What a training step of convolutional networks costs: by hand, by machine in three forms, and in PyTorch.
 
-    python benchmarks/convolutional.py [--rounds 60] [--batch 128] [--networks NAME ...] [--torch PYTHON] [--again] [--plot]
+    python benchmarks/convolutional.py [--rounds 60] [--batch 128] [--networks NAME ...] [--torch PYTHON] [--plot]
 
 Networks: two convolutions of 3 x 3 with pooling and a hidden layer of 128 (`models.cnn`), the same with batch
-normalisation, three pre-activation residual blocks, LeNet-5. By machine: `jax.grad` of an idiomatic forward (a), of our
-own (b), and the best that `jax.checkpoint` makes of the latter (c). A row is a step as one compiled program, called from
-Python; or three of them in one `lax.scan`, as in every loop of this library.
+normalisation, three pre-activation residual blocks, LeNet-5. By machine: `jax.grad` of an idiomatic forward (a), of
+our own (b), and the best that `jax.checkpoint` makes of the latter (c). A row is a step as one compiled program, called
+from Python; or three of them in one `lax.scan`, as in every loop of this library.
 
 Each candidate has a process of its own and they take turns (turns.py); the machine should have nothing else to do.
---torch names an interpreter that has PyTorch; None leaves it out. Writes results/convolutional.json as it goes (rows that
-it holds are kept, but for --again), .md and .png, which --plot makes anew from the JSON. About 20 minutes on 2 cores.
-Expect, on JAX 0.12: two-conv 2.5x or more faster than (a) and 1.3x than (b), 20x or more in a scan.
+--torch names an interpreter that has PyTorch; without it PyTorch is left out. Writes results/convolutional.json as it
+goes (rows that it holds are kept, but for --again), .md and .png, which --plot makes anew from the JSON. About 20
+minutes on 2 cores. Expect, on JAX 0.12: two-conv 2.5x faster than (a), 1.3x than (b), 20x in a scan.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 The table of contents, in reading order.
 """
 
-from jaxnn import schedules
+from jaxnn import augment, schedules
 from jaxnn.activations import (
     ELU,
     GELU,

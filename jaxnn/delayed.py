@@ -16,7 +16,7 @@ rows of n_out numbers in place of n_in, and W is touched twice a block:
 
 The sums are those of plain SGD in another order, so the iterates are the same but for rounding. All of it rests on a
 step being linear in the gradient and the same for every number of W: gradient descent, at a rate that may depend on the
-step, without a penalty.
+step, without a penalty. Augmentation is done to a whole block first: it hangs on a step's number, not on W.
 """
 
 from typing import NamedTuple
@@ -78,6 +78,7 @@ def require_delayable(task: Task, shape: Shape) -> None:
 
 def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Step]:
     """A step for each example of a block, one after another."""
+    block = _augmented(task, run, block)
     parts = cut(task.net)
     assert parts is not None
     place, precision = parts.place, parts.dense.precision
@@ -125,3 +126,13 @@ def _norms(gram: jax.Array, lengths: tuple[jax.Array, jax.Array] | None) -> jax.
         return None
     delta, rest = lengths
     return jnp.sqrt(jnp.diag(gram) * jnp.square(delta) + jnp.square(rest))
+
+
+def _augmented(task: Task, run: Run, block: Examples) -> Examples:
+    """Each example of a block as its step sees it: a batch of one, with the step's own key."""
+    if task.augment is None:
+        return block
+    steps = run.step + jnp.arange(block.n, dtype=run.step.dtype)
+    keys = jax.vmap(lambda step: jax.random.fold_in(run.keys.noise, step))(steps)
+    batches = jax.tree.map(lambda leaf: leaf[:, None], block)
+    return jax.tree.map(lambda leaf: leaf[:, 0], jax.vmap(task.augmented)(batches, keys))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, added, norm, params_dtype, require_positive, scaled, weighted_mean
+from jaxnn.augment import Augment
 from jaxnn.axes import mean_over, n_devices, own_key, pooled, require_axis, share
 from jaxnn.delayed import descend_block, require_delayable
 from jaxnn.evaluation import Metric, accuracy
@@ -35,13 +36,15 @@ def bgd(
     penalty: PyTree = None,
     validation: Any = None,
     metric: Metric | None = accuracy,
+    augment: Augment | None = None,
     run: Run | None = None,
     record: str = "epoch",
     axis_name: str | None = None,
 ) -> tuple[Run, History]:
     """Batch gradient descent: one step an epoch, along the exact gradient over all examples.
 
-    `chunk_size` takes that gradient in several passes, to bound memory. Arguments, result and errors else as `mbgd`.
+    `chunk_size` takes that gradient in several passes, to bound memory; each pass has an augmentation of its own.
+    Arguments, result and errors else as `mbgd`.
     Source: PRINCIPLES B7.  NumPy twin: reference/descent.py.
     """
     data = checked(data, net, loss)
@@ -53,7 +56,7 @@ def bgd(
                 "leave out chunk_size"
             )
     _require_own_rows("bgd", net, axis_name, (data.n,))
-    task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, chunk_size, shuffle=False)
+    task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, chunk_size, False, augment)
     return run_epochs(_bgd_epoch, task, data, validation, key=key, run=run, epochs=epochs, n_steps=1)
 
 
@@ -75,6 +78,7 @@ def mbgd(
     penalty: PyTree = None,
     validation: Any = None,
     metric: Metric | None = accuracy,
+    augment: Augment | None = None,
     shuffle: bool = True,
     run: Run | None = None,
     record: str = "epoch",
@@ -92,13 +96,16 @@ def mbgd(
         gradient: `backprop` or `autodiff`, or what is called as they are: gradient(net, loss, penalty=penalty).
         penalty: l1, l2, or a tuple of penalties.
         metric: (outputs, target) -> one value an example; None for none.
+        augment: how each step's examples are changed before its gradient is taken, by a key of the step's own; see
+            `augment`. What the history tells of training is of the changed examples. Validation has them as they are.
         run: the run to go on with, from a loop's result; None starts one from `key`.
         record: "epoch" or "step".
         axis_name: the mesh axis to share each batch over; see `parallel.data_parallel`. A BatchNorm has to have it too,
             and its batches are then multiples of the devices.
     Returns: (run, history); see `Run` and `History`.
     Raises: ValueError or TypeError for data that can't be trained on (see `examples.checked`), for a batch larger
-        than the set, and unless exactly one of key and run is given.
+        than the set, for augmentation that changes x's shape or mixes examples of batches of one, and unless exactly
+        one of key and run is given.
     Source: PRINCIPLES B8.  NumPy twin: reference/descent.py.
 
     >>> import jaxnn
@@ -115,8 +122,10 @@ def mbgd(
             f"mbgd: batch_size {batch_size} is larger than the set of {data.n} examples: "
             f"use at most {data.n}, or bgd for the whole set"
         )
+    if batch_size == 1:
+        _require_unmixed("mbgd", augment)
     _require_own_rows("mbgd", net, axis_name, (batch_size, data.n % batch_size))
-    task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, batch_size, shuffle)
+    task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, batch_size, shuffle, augment)
     n_steps = -(-data.n // batch_size)
     return run_epochs(_mbgd_epoch, task, data, validation, key=key, run=run, epochs=epochs, n_steps=n_steps)
 
@@ -141,6 +150,7 @@ def sgd(
     penalty: PyTree = None,
     validation: Any = None,
     metric: Metric | None = accuracy,
+    augment: Augment | None = None,
     shuffle: bool = True,
     run: Run | None = None,
     record: str = "epoch",
@@ -164,8 +174,9 @@ def sgd(
         raise ValueError(
             f"sgd: {net} couples the rows of a batch (BatchNorm), and a batch of one has no variance: use mbgd"
         )
+    _require_unmixed("sgd", augment)
     data = checked(data, net, loss)
-    task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, block, shuffle)
+    task = Task(net, loss, gradient, update, penalty, metric, record, axis_name, block, shuffle, augment)
     one_epoch = _sgd_epoch
     if block is not None:
         require_positive("block", block)
@@ -262,11 +273,12 @@ def _full_gradient(task: Task, run: Run, data: Examples) -> Gradient:
 def _local_gradient(task: Task, run: Run, batch: Examples, key: jax.Array) -> Gradient:
     """The gradient over the examples that this device holds."""
     gradient = task.gradient(task.net, task.loss, penalty=task.penalty)
-    x, target, weights = batch
+    key = own_key(key, task.axis_name)
+    x, target, weights = task.augmented(batch, key)
     # Where rows couple across devices, each device's cotangents have a say in the others' gradients: one scale for all.
     across = task.axis_name if couples_batch(task.net) else None
     scale = {} if across is None else {"axis_name": across}
-    result = gradient(run.params, run.state, x, target, key=own_key(key, task.axis_name), weights=weights, **scale)
+    result = gradient(run.params, run.state, x, target, key=key, weights=weights, **scale)
     total = None if weights is None else mean_over(jnp.sum(weights), across)
     metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights, total)
     weight = jnp.asarray(batch.n if total is None else total, result.loss.dtype)
@@ -281,6 +293,15 @@ def _descend(task: Task, run: Run, means: Means, weight: jax.Array, state: PyTre
     )
     gradient_norm = norm(means.grads) if task.record == "step" else None
     return run, Step(means.loss, means.penalty, means.metric, weight, gradient_norm)
+
+
+def _require_unmixed(loop: str, augment: Augment | None) -> None:
+    """A step with one example mixes it with itself."""
+    if getattr(augment, "couples_batch", False):
+        raise ValueError(
+            f"{loop}: {augment} mixes the examples of a batch (Mixup), and a step has but one here: use mbgd with a "
+            "larger batch_size, or leave it out"
+        )
 
 
 def _require_own_rows(loop: str, net: Layer, axis_name: str | None, batches: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from jaxnn import schedules
 from jaxnn.arrays import PyTree, Shape
+from jaxnn.augment import Augment, named
 from jaxnn.combinators import Serial
 from jaxnn.descent import bgd, mbgd, sgd
 from jaxnn.fit import early_stopping
@@ -44,6 +45,11 @@ class Data:
     """Folder with the four files of mnist or fashion-mnist; None means where the system's package puts them."""
     validation: int | None = None
     """Training examples held out for validation; None means as many as is usual for the data set."""
+    augment: tuple[Literal["flip", "crop", "shift", "rotate", "cutout", "mixup", "noise"], ...] = ()
+    """How each step's images are changed, in this order, as in: --augment flip crop."""
+
+    def augmentation(self, problem: "Problem") -> Augment | None:
+        return named(self.augment, problem.shape, problem.n_classes, problem.scale)
 
 
 @dataclass(frozen=True)
@@ -275,7 +281,7 @@ class Training:
     devices: int = 1
     """Share every batch over so many devices (mbgd, bgd)."""
     seed: int = 0
-    """Where all chance comes from: initial weights, order of the examples, dropout."""
+    """Where all chance comes from: initial weights, order of the examples, dropout, augmentation."""
 
     def loop_function(self) -> Any:
         loop = {"mbgd": mbgd, "bgd": bgd, "sgd": sgd}[self.loop]

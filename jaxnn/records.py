@@ -31,8 +31,10 @@ def _typed(expected: Any, value: Any, where: str) -> Any:
     for option in options:
         if get_origin(option) is Literal and value in get_args(option):
             return value
-        if get_origin(option) is tuple and isinstance(value, list) and all(type(each) is int for each in value):
-            return tuple(value)
+        if get_origin(option) is tuple and isinstance(value, list):
+            kind = get_args(option)[0]
+            if all(each in get_args(kind) if get_origin(kind) is Literal else type(each) is kind for each in value):
+                return tuple(value)
         if option is float and type(value) in (int, float):
             return float(value)
         if isinstance(option, type) and type(value) is option:

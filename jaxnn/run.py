@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.arrays import PyTree, Shape, Static, is_floating, is_traced, params_dtype, require_positive, weighted_mean
+from jaxnn.augment import Augment, require_augment
 from jaxnn.axes import varying_like
 from jaxnn.evaluation import Metric, evaluate
 from jaxnn.examples import Examples, checked_splits
@@ -20,7 +21,7 @@ from jaxnn.updates import UpdateRule
 
 
 class Keys(NamedTuple):
-    """The three sources of chance in a run: initial params, order of the examples, noise (dropout)."""
+    """The three sources of chance in a run: initial params, order of the examples, noise (dropout, augmentation)."""
 
     init: jax.Array
     order: jax.Array
@@ -80,7 +81,7 @@ class Step(NamedTuple):
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["update", "penalty"],
-    meta_fields=["net", "loss", "gradient", "metric", "record", "axis_name", "batch_size", "shuffle"],
+    meta_fields=["net", "loss", "gradient", "metric", "record", "axis_name", "batch_size", "shuffle", "augment"],
 )
 @dataclass(frozen=True)
 class Task:
@@ -96,10 +97,21 @@ class Task:
     axis_name: str | None
     batch_size: Any
     shuffle: bool
+    augment: Augment | None
 
     @property
     def rule(self) -> UpdateRule:
         return _rule(self.update)
+
+    def augmented(self, batch: Examples, key: jax.Array) -> Examples:
+        """The examples as a pass of this key sees them; what the network draws from the key stays as it would be."""
+        if self.augment is None:
+            return batch
+        x, target = self.augment(jax.random.fold_in(key, OF_AUGMENTATION), batch.x, batch.target)
+        return Examples(x, target, batch.weights)
+
+
+OF_AUGMENTATION = 2**32 - 1  # a fold of the key that no layer and no step can have: none has so high a number
 
 
 Epoch = Callable[[Task, Run, Examples], tuple[Run, Step]]
@@ -148,6 +160,7 @@ def run_epochs(
         run = start(task.net, shape, key=key, update=task.update, dtype=data.x.dtype if is_floating(data.x) else None)
     else:
         _require_rule_of(run, task.update)
+    _require_augmented(task, data, run.keys.noise)
     capacity = _capacity(epochs) if task.record == "epoch" else epochs
     run, history = _trained(
         run, task, data, validation, epochs, one_epoch=one_epoch, n_steps=n_steps, capacity=capacity
@@ -245,6 +258,20 @@ def _require_parts(task: Task) -> None:
     for penalty in penalties(task.penalty):
         if not hasattr(penalty, "value") or not hasattr(penalty, "gradient"):
             raise TypeError(f"penalty should be such as l2(1e-4), or a tuple of them, got a {type(penalty).__name__}")
+
+
+def _require_augmented(task: Task, data: Examples, key: jax.Array) -> None:
+    """Augmentation leaves x's shape and dtype as they are, and makes targets that the loss takes."""
+    if task.augment is None:
+        return
+    require_augment("augment", task.augment)
+    x, target, _ = jax.eval_shape(task.augmented, data, key)
+    if (x.shape, x.dtype) != (data.x.shape, data.x.dtype):
+        raise ValueError(
+            f"augment: {task.augment} makes {x.dtype}{list(x.shape)} of x, which is {data.x.dtype}"
+            f"{list(data.x.shape)}: the network and its evaluation want examples of one kind, so keep shape and dtype"
+        )
+    task.loss.check(target, task.net.output_shape(x.shape[1:]))
 
 
 def _capacity(epochs: int) -> int:

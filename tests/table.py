@@ -1,4 +1,4 @@
-"""The tables that the laws run over: each layer, combinator, loss, penalty, rule and schedule, in several forms.
+"""The tables that the laws run over: each layer, combinator, loss, penalty, rule, schedule and augmentation, in forms.
 
 A class of jaxnn that is in no table fails `test_laws.py`: adding one means adding its row here.
 """
@@ -76,6 +76,7 @@ from jaxnn import (
     weight_decay,
     weight_mask,
 )
+from jaxnn.augment import Compose, Crop, Cutout, Flip, Mixup, Noise, Rotate, Shift
 
 
 class Point(NamedTuple):
@@ -527,4 +528,25 @@ SCHEDULES = [
     ),
     ScheduleCase(schedules.inverse_time(0.3, 5), lambda s: 0.3 / (1 + s / 5)),
     ScheduleCase(schedules.inverse_time(0.3, 5, warmup=7), lambda s: 0.3 / (1 + s / 5)),
+]
+
+
+AUGMENTATIONS = [
+    Flip(),
+    Flip(1.0),
+    Crop(2),
+    Crop(0),
+    Shift(),
+    Shift(7),
+    Rotate(),
+    Rotate(180.0),
+    Rotate(0.0),
+    Noise(),
+    Noise(30.0),
+    Cutout(3),
+    Cutout(4),
+    Mixup(n_classes=3),
+    Mixup(1.0, 5),
+    Compose(),
+    Compose(Flip(), Crop(1), Rotate(30.0), Noise(2.0), Cutout(2), Compose(Shift(), Mixup(0.5, 3))),
 ]

@@ -20,7 +20,7 @@ ROOT = TESTS.parent
 LEVELS = [
     {"arrays", "optional"},
     {"layer"},
-    {"activations", "losses", "initializers", "penalties", "axes", "kernels"},
+    {"activations", "augment", "losses", "initializers", "penalties", "axes", "kernels"},
     {"layers"},
     {"combinators"},
     {"recurrent"},

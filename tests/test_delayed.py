@@ -20,6 +20,7 @@ from jaxnn import (
     Sigmoid,
     SoftmaxCrossEntropy,
     Tanh,
+    augment,
     gradient_descent,
     l2,
     momentum,
@@ -97,6 +98,13 @@ def test_squared_error(x64):
     assert_same(*both(NET, data, 5, HalfSquaredError(), metric=None))
 
 
+def test_augmentation(x64):
+    """Images of a block are changed by the keys that their steps have, and dropout's masks stay."""
+    net = Serial(Flatten(), Rescale(1 / 255), Dense(6), ReLU(), Dropout(0.5), Dense(3))
+    changes = augment.Compose(augment.Flip(), augment.Shift(), augment.Cutout(2))
+    assert_same(*both(net, examples((4, 5, 1), weighted=True, dtype=np.uint8), 5, augment=changes))
+
+
 def test_going_on_is_never_having_stopped(x64):
     data = examples()
     whole, _ = jaxnn.sgd(NET, LOSS, data, block=5, epochs=3, key=jax.random.key(0), update=RULE)
@@ -138,6 +146,7 @@ def test_an_ensemble_delays_too(x64):
         (Serial(Serial(Dense(3)), Dense(3)), {}, "should be Serial and begin with Dense"),
         (NET, {"block": 0}, "block should be a positive int"),
         (Serial(Dense(3), BatchNorm()), {}, "couples the rows"),
+        (NET, {"augment": augment.Mixup(n_classes=3)}, r"sgd: Mixup\(n_classes=3\) mixes the examples"),
     ],
     ids=str,
 )

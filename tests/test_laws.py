@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from gradients import DIFFERENCES, SAME, central_differences, error, inner_product, normal_like, rounding_scale
 from table import (
+    AUGMENTATIONS,
     CASES,
     CELLS,
     COMBINATORS,
@@ -35,7 +36,18 @@ from table import (
 )
 
 import jaxnn
-from jaxnn import activations, combinators, initializers, layers, losses, penalties, recurrent, schedules, updates
+from jaxnn import (
+    activations,
+    augment,
+    combinators,
+    initializers,
+    layers,
+    losses,
+    penalties,
+    recurrent,
+    schedules,
+    updates,
+)
 from jaxnn.arrays import is_floating
 
 N_COTANGENTS = 3
@@ -91,6 +103,7 @@ def output(case, point):
         (penalties, ("value", "gradient"), PENALTIES),
         (updates, ("init", "update"), [case.rule for case in RULES]),
         (schedules, ("__call__",), [case.schedule for case in SCHEDULES]),
+        (augment, ("couples_batch",), AUGMENTATIONS),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -328,11 +341,17 @@ def test_a_batch_is_the_sum_of_its_rows(case):
 
 @pytest.mark.parametrize(
     "recipe",
-    [*dict.fromkeys(case.layer for case in CASES), *dict.fromkeys(case.loss for case in LOSSES), *INITIALIZERS],
+    [
+        *dict.fromkeys(case.layer for case in CASES),
+        *dict.fromkeys(case.loss for case in LOSSES),
+        *INITIALIZERS,
+        *AUGMENTATIONS,
+    ],
     ids=str,
 )
 def test_a_recipe_is_a_value(recipe):
-    for copy in (deepcopy(recipe), pickle.loads(pickle.dumps(recipe)), eval(repr(recipe), vars(jaxnn).copy())):
+    names = vars(augment) | vars(jaxnn)
+    for copy in (deepcopy(recipe), pickle.loads(pickle.dumps(recipe)), eval(repr(recipe), names)):
         assert copy == recipe
         assert hash(copy) == hash(recipe)
         assert repr(copy) == repr(recipe)

@@ -142,6 +142,42 @@ def test_devices_draw_their_own_dropout_masks():
     assert float(two.loss[0]) != float(half.loss[0])
 
 
+def test_devices_augment_by_keys_of_their_own():
+    """As with dropout; and what one device does, it does to its own share."""
+    x, labels = np.ones((64, 8), np.float32), np.zeros(64, np.int32)
+    noise = jaxnn.augment.Noise(3.0)
+    given = {"update": jaxnn.gradient_descent(0.0), "epochs": 1, "augment": noise}
+    one, _ = jaxnn.data_parallel(
+        jaxnn.mbgd, NET, LOSS, (x, labels), key=jax.random.key(0), devices=1, batch_size=64, **given
+    )
+    _, two = jaxnn.data_parallel(jaxnn.mbgd, NET, LOSS, (x, labels), run=one, devices=2, batch_size=64, **given)
+    half = x[:32], labels[:32]
+    losses = []
+    for device in range(2):
+        key = jax.random.fold_in(jax.random.fold_in(one.keys.noise, 1), device)
+        seen, _ = noise(jax.random.fold_in(key, 2**32 - 1), *map(jnp.asarray, half))
+        losses.append(jaxnn.evaluate(NET, LOSS, one.params, one.state, (seen, half[1])).loss)
+    np.testing.assert_allclose(two.loss[0], np.mean(losses), rtol=1e-5)
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+@pytest.mark.slow
+def test_mixing_on_devices_and_in_ensembles():
+    """A ragged batch has padding, which is a real example; every draw varies from device to device."""
+    x, labels = examples()
+    mixup = jaxnn.augment.Compose(jaxnn.augment.Noise(), jaxnn.augment.Mixup(n_classes=3))
+    data = x.astype(np.float32), labels
+    given = {"update": jaxnn.gradient_descent(0.1), "epochs": 2, "augment": mixup, "batch_size": 8}
+    by = {
+        by: jaxnn.data_parallel(jaxnn.mbgd, NET, LOSS, data, key=jax.random.key(0), devices=4, by=by, **given)[1]
+        for by in ("shard_map", "pmap")
+    }
+    np.testing.assert_allclose(by["shard_map"].loss, by["pmap"].loss, rtol=1e-5)
+    runs, _ = jaxnn.ensemble(jaxnn.mbgd, NET, LOSS, data, keys=keys(4), share_order=False, **given)
+    twin, _ = jaxnn.mbgd(NET, LOSS, data, key=keys(4)[2], **given)
+    assert largest_difference(jaxnn.member(runs, 2).params, twin.params) <= 1e-5
+
+
 def test_optax_in_an_ensemble_and_on_devices():
     optax = pytest.importorskip("optax")
     x, labels = examples()

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn import models, schedules
+from jaxnn import augment, models, schedules
 from jaxnn.models import ACTIVATIONS, INITIALIZERS
 from jaxnn.recipes import (
     LEARNING_RATES,
+    Data,
     Network,
     Objective,
     Problem,
@@ -30,6 +31,8 @@ def test_the_choices_are_the_names_that_models_know():
     assert set(choices(Network, "output_activation")) - {"none"} <= set(ACTIVATIONS)
     assert set(choices(Network, "init")) == set(INITIALIZERS)
     assert set(choices(Update, "update")) == set(LEARNING_RATES)
+    names, _ = choices(Data, "augment")
+    assert get_args(names) == tuple(augment.AUGMENTATIONS)
 
 
 def test_the_help_of_the_learning_rate_tells_the_truth():
@@ -105,6 +108,15 @@ def test_loops_and_their_steps():
     assert Training("bgd").options() == {"gradient": jaxnn.backprop}
     assert Training().stopping() is None
     assert Training(patience=3).stopping() == jaxnn.early_stopping(3, 0.0)
+
+
+def test_augmentations_by_name_go_with_the_data():
+    images = Problem((16, 16, 1), 10, 10, 0.5)
+    given = Data(augment=("noise", "crop", "mixup")).augmentation(images)
+    assert given == augment.Compose(augment.Noise(0.2), augment.Crop(2), augment.Mixup(n_classes=10))
+    assert Data().augmentation(images) is None
+    with pytest.raises(ValueError, match=r"flip: augmentation is for images \(H, W, C\), and one example is \(4,\)"):
+        Data(augment=("flip",)).augmentation(Problem((4,), 3, 3, 1.0))
 
 
 @pytest.mark.parametrize("field", ["momentum", "schedule_final"])

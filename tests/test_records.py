@@ -5,12 +5,13 @@ from dataclasses import asdict
 
 import pytest
 
-from jaxnn.recipes import Network, Problem, Recipe, Update
+from jaxnn.recipes import Data, Network, Problem, Recipe, Update
 from jaxnn.records import as_json, from_json
 
 
 def test_a_recipe_survives_json():
-    recipe = Recipe(network=Network(hidden=(3, 4), activation="tanh"), update=Update(clip_norm=1.0)).resolved()
+    network, update = Network(hidden=(3, 4), activation="tanh"), Update(clip_norm=1.0)
+    recipe = Recipe(Data(augment=("flip", "crop")), network, update=update).resolved()
     assert from_json(Recipe, json.loads(json.dumps(as_json(recipe))), "recipe") == recipe
     problem = Problem((8, 8, 1), 10, None, 1.0)
     assert from_json(Problem, json.loads(json.dumps(as_json(problem))), "problem") == problem
@@ -20,6 +21,13 @@ def test_a_recipe_survives_json():
     ("part", "name", "value", "words"),
     [
         ("network", "hidden", ["3"], r"recipe.network.hidden should be tuple\[int, ...\] \| None, got a list"),
+        (
+            "data",
+            "augment",
+            ["flap"],
+            r"recipe.data.augment should be tuple\[.*Literal\['flip', .*\], ...\], got a list",
+        ),
+        ("data", "augment", "flip", r"recipe.data.augment should be tuple\[.*, got a str"),
         ("network", "activation", "rleu", r"recipe.network.activation should be Literal\['relu'"),
         ("network", "dropout", "0.1", "recipe.network.dropout should be float, got a str"),
         ("network", "batch_norm", 1, "recipe.network.batch_norm should be bool, got a int"),

@@ -21,6 +21,7 @@ from jaxnn import (
     Static,
     Tanh,
     adam,
+    augment,
     gradient_descent,
     l2,
     momentum,
@@ -149,6 +150,68 @@ def test_data_of_any_kind_gives_the_same_bits(as_array):
     assert same_bits(train(data=[x.astype(np.float32), labels.astype(np.uint8)]), train())
 
 
+# Augmentation.
+
+
+@pytest.mark.parametrize("loop", [jaxnn.bgd, jaxnn.mbgd, jaxnn.sgd])
+def test_augmentation_that_does_nothing_changes_no_bit(loop):
+    """Dropout's masks and the order are those of a run without; validation sees the examples as they are."""
+    net = Serial(Dense(4), Tanh(), Dropout(0.3), Dense(3))
+    options = {"loop": loop, "net": net, "validation": examples(1)}
+    for nothing in (augment.Compose(), lambda key, x, target: (x, target)):
+        assert same_bits(train(augment=nothing, **options), train(**options))
+
+
+def test_validation_is_never_augmented(x64):
+    run, history = train(validation=examples(1), augment=augment.Noise(10.0))
+    found = jaxnn.evaluate(NET, LOSS, run.params, run.state, examples(1))
+    np.testing.assert_allclose(history.validation_loss[-1], found.loss, rtol=1e-13)
+    np.testing.assert_allclose(history.validation_metric[-1], found.metric, rtol=1e-13)
+
+
+@pytest.mark.parametrize("loop", [jaxnn.bgd, jaxnn.mbgd, jaxnn.sgd])
+def test_an_augmented_run_goes_on_with_the_same_bits_and_compiles_once(loop, compilations):
+    noise, options = augment.Noise(0.3), {"loop": loop, "net": Serial(Dense(4), Tanh(), Dropout(0.3), Dense(3))}
+    whole, _ = train(epochs=3, augment=noise, **options)
+    first, _ = train(epochs=1, augment=noise, **options)
+    with compilations.none():
+        second, _ = train(None, epochs=2, augment=augment.Noise(0.3), run=first, **options)
+        other, _ = train(1, epochs=3, augment=augment.Noise(0.3), **options)
+    assert same_bits(second, whole)
+    assert not same_bits(other.params, whole.params)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        (LOSS, np.arange(N) % 3),
+        (SoftmaxCrossEntropy(0.1), np.eye(3)[np.arange(N) % 3]),
+        (jaxnn.SigmoidCrossEntropy(), np.arange(N) % 3),
+        (jaxnn.SigmoidCrossEntropy(), np.eye(3, dtype=int)[np.arange(N) % 3]),
+        (HalfSquaredError(), np.eye(3)[np.arange(N) % 3]),
+    ],
+    ids=["labels", "distributions", "one-hot of sigmoids", "yes or no", "real numbers"],
+)
+def test_mixed_targets_have_a_loss_and_an_accuracy(loss, targets):
+    """Floating mixtures, whatever the targets were; on a network that is always right about the larger share."""
+    data = examples()[0], targets
+    _, history = train(data=data, loss=loss, augment=augment.Mixup(1.0, n_classes=3), validation=data, epochs=3)
+    assert np.isfinite(history.loss).all()
+    assert ((history.metric >= 0) & (history.metric <= 1)).all()
+
+
+def test_accuracy_of_mixtures_is_about_the_larger_share(x64):
+    """Examples that are their own one-hot labels, mixed: the network that passes them on is right about all."""
+    x = 100 * np.eye(3)[np.arange(9) % 3]
+    begin = jaxnn.start(Dense(3), (3,), key=jax.random.key(0), update=momentum(0.0), dtype=jnp.float64)
+    identity = begin._replace(params=begin.params._replace(weight=jnp.eye(3)))
+    changes = augment.Mixup(1.0, n_classes=3)
+    given = {"net": Dense(3), "data": (x, np.arange(9) % 3), "update": momentum(0.0), "augment": changes, "epochs": 3}
+    _, history = train(None, run=identity, **given)
+    np.testing.assert_array_equal(history.metric, 1.0)
+    assert (history.loss > 1).all()  # sure of what has but the larger share
+
+
 # The history.
 
 
@@ -265,6 +328,20 @@ def test_under_a_users_jit():
         ({"validation": (np.zeros((7, 5)), np.zeros(7, int))}, r"validation: one example should have the shape \(2,\)"),
         ({"loss": HalfSquaredError()}, "outputs' shape"),
         ({"weights": 1}, "unexpected keyword"),
+        ({"augment": (augment.Noise(), augment.Noise())}, r"augment: got a tuple .*write Compose\(\*augmentations\)"),
+        ({"augment": augment.Noise}, r"augment: got the class Noise: write Noise\(...\)"),
+        ({"augment": augment.Flip()}, r"Flip\(\): x should be images \(B, H, W, C\), got shape \(7, 2\)"),
+        ({"augment": augment.Mixup()}, "labels are made one-hot, and of how many classes"),
+        (
+            {"augment": augment.Mixup(n_classes=4)},
+            r"integer labels \(B,\) or floating distributions \(B, 3\), got float",
+        ),
+        ({"augment": augment.Mixup(n_classes=3), "batch_size": 1}, "mbgd: .* mixes the examples of a batch"),
+        (
+            {"augment": lambda key, x, target: (x[:, :1], target)},
+            r"makes float32\[7, 1\] of x, which is float32\[7, 2\]",
+        ),
+        ({"augment": lambda key, x, target: (x > 0, target)}, r"makes bool\[7, 2\] of x.*keep shape and dtype"),
     ],
 )
 def test_mistakes(options, words):

@@ -90,6 +90,7 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
             update=rule,
             penalty=penalty,
             metric=found.metric,
+            augment=recipe.data.augmentation(problem),
             **training.options(),
         )
         seconds = time.perf_counter() - began

@@ -1,14 +1,14 @@
 """The mathematics of jaxnn once more, in NumPy: slow where that is plainer, obviously right, and written on its own.
 
 Same names, same trees of params, and whatever is random is an argument: first params, the orders of the examples, the
-masks of Dropout. What is compiled is held against what stands here.
+masks of Dropout, the draws of an augmentation. What is compiled is held against what stands here.
 
 neurons.py has the textbook network neuron by neuron; the other modules are its vectorised form, for every layer,
-combinator, loss, penalty, update rule, schedule and loop; perceptron.py, to be imported by its own name, what came
-before. Nothing here checks its arguments, which is jaxnn's business.
+combinator, loss, penalty, update rule, schedule, augmentation and loop; perceptron.py, to be imported by its own name,
+what came before. Nothing here checks its arguments, which is jaxnn's business.
 """
 
-from jaxnn.reference import neurons, schedules
+from jaxnn.reference import augment, neurons, schedules
 from jaxnn.reference.activations import (
     ELU,
     GELU,

@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxnn.reference import (
     activations,
+    augment,
     combinators,
     layers,
     losses,
@@ -16,12 +17,25 @@ from jaxnn.reference import (
     windows,
 )
 
-MODULES = (activations, layers, normalization, windows, combinators, recurrent, losses, penalties, schedules, updates)
-OF_SEVERAL = (combinators.Serial, combinators.Branches, updates.chain)  # their parts are arguments one by one
+MODULES = (
+    activations,
+    layers,
+    normalization,
+    windows,
+    combinators,
+    recurrent,
+    losses,
+    penalties,
+    schedules,
+    updates,
+    augment,
+)
+# Their parts are arguments one by one.
+OF_SEVERAL = (combinators.Serial, combinators.Branches, updates.chain, augment.Compose)
 
 
 def twin(recipe: Any) -> Any:
-    """The object of the same name and the same numbers: of a layer, combinator, loss, penalty, rule or schedule.
+    """The object of the same name and the same numbers: of a layer, loss, penalty, rule, schedule or the like.
 
     Tuples, such as of penalties, item by item; None and plain numbers are their own twins.
     Raises: TypeError if nothing here has that name.

@@ -126,6 +126,27 @@ def test_real_targets_have_a_loss_and_no_accuracy(tmp_path, capsys, unaudited):
     assert "test accuracy" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--augment flip crop shift rotate cutout mixup noise",
+        "--augment mixup --loss half-squared-error",
+        "--augment rotate noise --loop sgd",
+    ],
+)
+def test_images_are_augmented(tmp_path, words, unaudited):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", x=rng.integers(0, 256, (20, 8, 8, 1)).astype(np.uint8), y=np.arange(20) % 3)
+    options = f"train --data {tmp_path / 'images.npz'} --hidden 4 --epochs 2 --no-progress {words}".split()
+    assert main([*options, "--output", str(tmp_path / "run")]) == 0
+    recipe, _ = read_config(tmp_path / "run")
+    assert recipe.data.augment == tuple(words.split(" --lo")[0].split()[1:])
+    plain = [word for word in options if word not in ("--augment", *recipe.data.augment)]
+    assert main([*plain, "--output", str(tmp_path / "plain")]) == 0
+    losses = [json.loads((tmp_path / name / RESULT).read_text())["training_loss"] for name in ("run", "plain")]
+    assert losses[0] != losses[1]
+
+
 def test_logits_passed_through_an_activation_are_remarked_on(quick, tmp_path, capsys, unaudited):
     assert main([*quick, "--output-activation", "softmax", "--epochs", "1", "--output", str(tmp_path / "run")]) == 0
     assert "Note: softmax-cross-entropy starts from logits" in capsys.readouterr().out
@@ -146,6 +167,7 @@ def test_logits_passed_through_an_activation_are_remarked_on(quick, tmp_path, ca
         ("--loss half-squared-error --label-smoothing 0.1", "--label-smoothing is for the cross-entropies"),
         ("--loss huber --huber-delta 0", "--huber-delta should be a positive number, got 0.0"),
         ("--schedule step", "--schedule step needs --schedule-steps: this run has 9 steps in all"),
+        ("--augment flip crop", "flip, crop: augmentation is for images (H, W, C), and one example is (4,)"),
         ("--patience 2 --validation 0", "--patience watches the validation loss"),
         ("--validation 5", "has a validation set of its own"),
         ("--devices 99", "99 devices were asked for"),

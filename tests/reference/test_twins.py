@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn
-from jaxnn import activations, combinators, layers, losses, penalties, recurrent, reference, schedules, updates
+from jaxnn import activations, augment, combinators, layers, losses, penalties, recurrent, reference, schedules, updates
 from jaxnn.reference import twin
 
 FAMILIES = [
-    *[activations, combinators, recurrent, losses, penalties, schedules, updates],
+    *[activations, combinators, recurrent, losses, penalties, schedules, updates, augment],
     *[importlib.import_module(f"jaxnn.layers.{module.name}") for module in pkgutil.iter_modules(layers.__path__)],
 ]
 
@@ -45,13 +45,13 @@ LOOPS = [
 
 def test_the_list_of_recipes_is_not_empty_by_mistake():
     assert {"Dense", "Sigmoid", "Serial", "Recurrent", "LSTMCell"} <= set(RECIPES)
-    assert {"SoftmaxCrossEntropy", "l2", "cosine", "adamw", "chain"} <= set(RECIPES)
+    assert {"SoftmaxCrossEntropy", "l2", "cosine", "adamw", "chain", "Mixup", "Compose"} <= set(RECIPES)
     assert set(LOOPS) == {"bgd", "mbgd", "sgd"}
 
 
 @pytest.mark.parametrize("kind", RECIPES.values(), ids=RECIPES)
 def test_every_recipe_has_a_twin_with_the_same_defaults(kind):
-    home = reference.schedules if kind.__module__ == "jaxnn.schedules" else reference
+    home = {"jaxnn.schedules": reference.schedules, "jaxnn.augment": reference.augment}.get(kind.__module__, reference)
     other = getattr(home, kind.__name__)
     if kind.__name__ == "chain":
         return

@@ -1,16 +1,18 @@
 """Systematic mutants of our backward code: one place of its source changed, or a tensor that it returns.
 
-The source of each rule in `targets`, and of the private functions it calls, is parsed, and each place gives the changes
-of `operators`. A seed draws the factors, and, where it isn't 0, pairs of changes in place of single ones. `trials` says
-what becomes of a mutant: what raises is dropped, for Python found it; of twins, which give the same tensors, the first
-is kept; what gives the clean rule's tensors is no bug. What gives another structure, shape or dtype is kept: the audit
-has to say so.
+The source of each rule in `targets`, of the private functions that it calls and of those of `jaxnn.kernels`, is parsed,
+and each place gives the changes of `operators`. A seed draws the factors, and, where it isn't 0, pairs of changes in
+place of single ones. `trials` says what becomes of a mutant: what raises is dropped, for Python found it; of twins,
+which give the same tensors, the first is kept; what gives the clean rule's tensors is no bug. What gives another
+structure, shape or dtype is kept: the audit has to say so. A form of a kernel that isn't this platform's is left as it
+is: it doesn't run here, so nothing here could tell whether it is wrong.
 """
 
 import ast
 import functools
 import inspect
 import itertools
+import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterator
@@ -64,20 +66,25 @@ def equivalents(seed: int = 0) -> list[Equivalent]:
 @functools.cache
 def corpus(seed: int, every: int = 1) -> Corpus:
     """What a seed makes of the targets; 0 is the corpus, any other a held-out draw. every: a sample of each target."""
+    parts = zip(*(part(target, seed, every) for target in TARGETS), strict=True)
+    return Corpus(*(tuple(itertools.chain(*each)) for each in parts))
+
+
+def part(target: Target, seed: int, every: int = 1) -> Corpus:
+    """What a seed makes of one target."""
     bugs, same, twins, raised = [], [], [], []
-    for target in TARGETS:
-        trials, first = Trials(target.cases), {}
-        for mutant in itertools.islice(made(target, seed), 0, None, every):
-            verdict = trials.of(mutant.wrong)
-            if verdict.raised:
-                raised.append(mutant.name)
-            elif verdict.reason:
-                same.append(Equivalent(mutant.name, verdict.reason))
-            elif verdict.tensors in first:
-                twins.append((mutant.name, first[verdict.tensors]))
-            else:
-                first[verdict.tensors] = mutant.name
-                bugs.append(_bug(mutant, verdict.case, verdict.arguments))
+    trials, first = Trials(target.cases), {}
+    for mutant in itertools.islice(made(target, seed), 0, None, every):
+        verdict = trials.of(mutant.wrong)
+        if verdict.raised:
+            raised.append(mutant.name)
+        elif verdict.reason:
+            same.append(Equivalent(mutant.name, verdict.reason))
+        elif verdict.tensors in first:
+            twins.append((mutant.name, first[verdict.tensors]))
+        else:
+            first[verdict.tensors] = mutant.name
+            bugs.append(_bug(mutant, verdict.case, verdict.arguments))
     return Corpus(tuple(bugs), tuple(same), tuple(twins), tuple(raised))
 
 
@@ -91,10 +98,17 @@ def made(target: Target, seed: int) -> Iterator[Mutant]:
     rng = np.random.default_rng([seed, *target.name.encode()])
     cls = type(target.cases[0].recipe)
     rule = getattr(cls, target.method)
-    for function in _reached(cls, rule):
+    reached = _reached(cls, rule)
+    run = _run_here(target) if any(map(_is_kernel, reached)) else frozenset()
+    for function in reached:
+        if _is_kernel(function) and function.__code__ not in run:
+            continue
         source = _parsed(function)
         through = "" if function is rule else f" through {function.__name__}"
         single = changes(source, _fields(function), rng)
+        if _is_kernel(function):
+            nodes, idle = list(ast.walk(source)), _idle(source, function, run)
+            single = [change for change in single if nodes[change.node] not in idle]
         for some in [(change,) for change in single] if seed == 0 else _pairs(source, single, rng):
             yield Mutant(
                 f"{target.name}.{target.method}{through}: {', and '.join(f'{c.kind}, {c.text}' for c in some)}",
@@ -124,7 +138,7 @@ def _pairs(source: ast.AST, single: list[Change], rng: np.random.Generator) -> I
 
 
 def _reached(cls: type, rule: Callable[..., Any]) -> list[types.FunctionType]:
-    """The rule and our private functions that it calls, or that they call, the rule first."""
+    """The rule and our functions that it calls and that hold its mathematics, or that they call, the rule first."""
     found, todo = [], [rule]
     while todo:
         function = todo.pop(0)
@@ -135,23 +149,64 @@ def _reached(cls: type, rule: Callable[..., Any]) -> list[types.FunctionType]:
 
 
 def _called(cls: type, function: types.FunctionType) -> Iterator[tuple[str, types.FunctionType]]:
-    """Of functions that hold a rule's mathematics, those that this one names: private, or the mask of a penalty.
+    """Of functions that hold a rule's mathematics, those that this one names.
 
-    Not where truncation cuts: see `targets`.
+    Private ones, kernels, and the mask of a penalty. Not where truncation cuts: see `targets`.
     """
     for name in dict.fromkeys(_names(function.__code__)):
         called = function.__globals__.get(name, getattr(cls, name, None))
         ours = isinstance(called, types.FunctionType) and called.__module__.startswith("jaxnn.")
-        if ours and name != "_zero_at_cuts" and (name == "weight_mask" or name.startswith("_")):
+        if ours and name != "_zero_at_cuts" and (name == "weight_mask" or name.startswith("_") or _is_kernel(called)):
             yield name, called
+
+
+def _is_kernel(function: types.FunctionType) -> bool:
+    return function.__module__.startswith("jaxnn.kernels.")
+
+
+def _run_here(target: Target) -> frozenset[types.CodeType]:
+    """The code of our functions that a target's rule runs, of a kernel's forms the one for this platform."""
+    run = set()
+
+    def note(frame: types.FrameType, event: str, _: Any) -> None:
+        if event == "call" and frame.f_globals.get("__name__", "").startswith("jaxnn."):
+            run.add(frame.f_code)
+
+    trials, before = Trials(target.cases), sys.getprofile()
+    sys.setprofile(note)
+    try:
+        trials.run()
+    finally:
+        sys.setprofile(before)
+    return frozenset(run)
+
+
+def _idle(source: ast.AST, function: types.FunctionType, run: frozenset[types.CodeType]) -> set[ast.AST]:
+    """The nodes of functions inside of a function that didn't run."""
+    start = function.__code__.co_firstlineno
+    lines = {code.co_firstlineno - start + 1 for code in _inside(function.__code__) if code in run}
+    idle = set()
+    for node in ast.walk(source):
+        if isinstance(node, ast.FunctionDef | ast.Lambda) and node is not source:
+            decorators = getattr(node, "decorator_list", [])
+            if min(each.lineno for each in [node, *decorators]) not in lines:
+                idle |= set(ast.walk(node))
+    return idle
+
+
+def _inside(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code of functions inside, to any depth."""
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield constant
+            yield from _inside(constant)
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
     """Global names and attributes, also those of functions inside."""
     yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
+    for inner in _inside(code):
+        yield from inner.co_names
 
 
 def _parsed(function: types.FunctionType) -> ast.FunctionDef:

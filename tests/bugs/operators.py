@@ -26,6 +26,7 @@ KINDS = (
     "wrong branch",
     "dtype",
     "unsummed",
+    "wrong window",
 )
 
 
@@ -53,13 +54,27 @@ WITHOUT_VALUES = ("shape", "ndim", "dtype", "size", "value")
 FOR_ITS_FORM = {
     "_rows": 1,
     "_each_row": 1,
+    "self._each_row": 1,
+    "_along": 1,
+    "_summed": 1,
     "_one_hot": 1,
     "self._distribution": 1,
     "self._probabilities": 1,
     "varying_like": 1,
     "self._zero_at_cuts": 0,
+    "len": 0,
 }
-MEANINGFUL_KEYWORDS = ("axis", "keepdims", "reverse", "key", "train")
+MEANINGFUL_KEYWORDS = {
+    "axis": "wrong axis",
+    "keepdims": "wrong axis",
+    "reverse": "wrong order",
+    "key": "wrong branch",
+    "train": "wrong branch",
+    "lhs_dilation": "wrong window",
+    "rhs_dilation": "wrong window",
+    "feature_group_count": "wrong window",
+    "batch_group_count": "wrong window",
+}
 
 Slips = Iterator[tuple[str, str]]
 
@@ -82,11 +97,11 @@ def changes(function: ast.FunctionDef, fields: Mapping[str, str], rng: np.random
     for number, node in enumerate(ast.walk(function)):
         if not isinstance(node, ast.expr) or node in quiet.all:
             continue
-        slips = [*_arithmetic(node), *_branches(node), *_calls(node), *_numbers(node)]
+        slips = [*_arithmetic(node), *_branches(node, quiet.shapes), *_calls(node), *_numbers(node)]
         if node in quiet.assigned:
             slips += _assigned(node, rng)
         if node not in quiet.shapes:
-            slips += [*_stale(node, fields, siblings, cached), *_cotangents(node, quiet.returned)]
+            slips += [*_stale(node, fields, siblings, cached), *_cotangents(node, quiet.returned), *_windows(node)]
         old = ast.unparse(node)
         for kind, new in slips:
             replacement = ast.parse(new, mode="eval").body
@@ -127,16 +142,28 @@ def _arithmetic(node: ast.expr) -> Slips:
     elif isinstance(node.op, ast.Div):
         yield from (("factor", f"{a} * {b}"), ("factor", a))
         yield from (("off by one", f"{a} / ({b} + 1)"), ("off by one", f"{a} / ({b} - 1)"))
+    elif isinstance(node.op, ast.BitAnd):
+        yield from (("dropped term", a), ("dropped term", b))
 
 
-def _branches(node: ast.expr) -> Slips:
+# What is as large, or as small, on the other side, and what else happens at the edge.
+_ORDERS = {ast.Lt: (ast.GtE, ast.LtE), ast.LtE: (ast.Gt, ast.Lt), ast.Gt: (ast.LtE, ast.GtE), ast.GtE: (ast.Lt, ast.Gt)}
+
+
+def _branches(node: ast.expr, shapes: set[ast.AST]) -> Slips:
     if isinstance(node, ast.IfExp):
         yield "wrong branch", f"({ast.unparse(node.body)})"
         yield "wrong branch", f"({ast.unparse(node.orelse)})"
+    elif isinstance(node, ast.BoolOp):
+        for i in range(len(node.values)):
+            yield "wrong branch", ast.unparse(ast.BoolOp(node.op, [*node.values[:i], *node.values[i + 1 :]]))
     elif isinstance(node, ast.Compare):
-        other = {ast.Eq: ast.NotEq, ast.Is: ast.IsNot}.get(type(node.ops[0]))
+        other = {ast.Eq: ast.NotEq, ast.Is: ast.IsNot, ast.IsNot: ast.Is}.get(type(node.ops[0]))
         if other is not None:
             yield "wrong branch", ast.unparse(ast.Compare(node.left, [other()], node.comparators))
+        for kind, order in zip(("wrong branch", "off by one"), _ORDERS.get(type(node.ops[0]), ()), strict=False):
+            if node.left not in shapes:
+                yield kind, ast.unparse(ast.Compare(node.left, [order()], node.comparators))
     elif isinstance(node, ast.Attribute) and ast.unparse(node).endswith("train.value"):
         yield "wrong branch", f"not {ast.unparse(node)}"
 
@@ -161,13 +188,21 @@ def _calls(node: ast.expr) -> Slips:
         yield "wrong branch", f"jnp.where({arguments[0]}, {arguments[2]}, {arguments[1]})"
         yield "wrong branch", f"jnp.broadcast_to({arguments[1]}, {whole}.shape)"
         yield "wrong branch", f"jnp.broadcast_to({arguments[2]}, {whole}.shape)"
-    elif name == "jnp.sum":
-        yield from (("unsummed", arguments[0]), ("unsummed", f"jnp.mean({arguments[0]}{rest})"))
-        yield "unsummed", f"jnp.max({arguments[0]}{rest})"
-    elif name in ("added", "jnp.add"):
+    elif name in ("jnp.sum", "np.sum"):
+        numpy = name.split(".")[0]
+        yield from (("unsummed", arguments[0]), ("unsummed", f"{numpy}.mean({arguments[0]}{rest})"))
+        yield "unsummed", f"{numpy}.max({arguments[0]}{rest})"
+    elif name == "jnp.mean":
+        yield from (("unsummed", arguments[0]), ("factor", f"jnp.sum({arguments[0]}{rest})"))
+    elif name in ("added", "jnp.add") or (name == "sum" and len(arguments) == 2):
         yield from (("unsummed", arguments[0]), ("unsummed", arguments[1]))
-    elif name == "reversed":
+    elif name == "functools.reduce":
+        yield "unsummed", f"next(iter({arguments[1]}))"
+        yield "unsummed", f"functools.reduce(jnp.maximum, {arguments[1]})"
+    elif name in ("reversed", "jax.lax.rev"):
         yield "wrong order", arguments[0]
+    elif name == "jax.lax.split":
+        yield "wrong order", f"{whole}[::-1]"
     elif name == "jnp.sign":
         yield "wrong branch", f"jnp.where({arguments[0]} >= 0, 1.0, -1.0)"
         yield "dropped term", f"jnp.abs({whole})"
@@ -175,8 +210,14 @@ def _calls(node: ast.expr) -> Slips:
     elif name in ("jnp.matmul", "jnp.tensordot"):
         yield "transposition", f"{name}({', '.join([arguments[1], arguments[0], *arguments[2:]])}{rest})"
         yield "transposition", f"{whole}.T"
-    elif name == "jnp.swapaxes":
+    elif name == "jnp.einsum":
+        yield "transposition", f"{name}({', '.join([arguments[0], arguments[2], arguments[1]])}{rest})"
+        inputs, output = ast.literal_eval(node.args[0]).split("->")
+        yield "transposition", f"{name}({', '.join([repr(f'{inputs}->{output[::-1]}'), *arguments[1:]])}{rest})"
+    elif name in ("jnp.swapaxes", "jnp.moveaxis"):
         yield "transposition", arguments[0]
+    elif name.endswith(".pads"):
+        yield "wrong window", f"tuple(pad[::-1] for pad in {whole})"
     elif name == "jnp.concatenate" and isinstance(node.args[0], ast.List):
         yield "wrong order", f"jnp.concatenate({arguments[0]}[::-1]{rest})"
     elif name.endswith(".reshape") and arguments[0] != "-1":  # a vector has one order
@@ -188,8 +229,7 @@ def _calls(node: ast.expr) -> Slips:
         if keyword.arg == "key":
             yield "stale", _with_keywords(node, key=f"jax.random.fold_in({ast.unparse(keyword.value)}, 1)")
         if keyword.arg in MEANINGFUL_KEYWORDS:
-            kind = {"reverse": "wrong order", "axis": "wrong axis", "keepdims": "wrong axis"}
-            yield kind.get(keyword.arg, "wrong branch"), _with_keywords(node, **{keyword.arg: None})
+            yield MEANINGFUL_KEYWORDS[keyword.arg], _with_keywords(node, **{keyword.arg: None})
 
 
 def _assigned(node: ast.expr, rng: np.random.Generator) -> Slips:
@@ -226,6 +266,17 @@ def _cotangents(node: ast.expr, returned: set[ast.AST]) -> Slips:
         yield "cotangent forgotten", f"ones({ast.unparse(node)})"
 
 
+def _windows(node: ast.expr) -> Slips:
+    """Other windows than those that are meant: see `jaxnn.kernels.windows`."""
+    if not isinstance(node, ast.Attribute) or ast.unparse(node.value) != "windows":
+        return
+    other = {"stride": "dilation", "dilation": "stride", "extent": "size"}.get(node.attr)
+    if other is not None:
+        yield "wrong window", f"windows.{other}"
+    elif node.attr == "taps":
+        yield "wrong order", "windows.taps[::-1]"
+
+
 class Quiet(NamedTuple):
     """Nodes by where they stand: not to be changed; only their shape matters; the value of a name; in a return."""
 
@@ -253,7 +304,7 @@ def _without_values(function: ast.FunctionDef) -> Quiet:
             everywhere |= set(ast.walk(node.value))
         elif isinstance(node, ast.Return) and node.value is not None:
             returned |= set(ast.walk(node.value))
-        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is):
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot):
             shapes |= set(ast.walk(node))
         elif isinstance(node, ast.Call):
             shapes.add(node.func)

@@ -1,13 +1,14 @@
 """What becomes of a mutant: it raises, it is a bug, or it is the clean rule in other words.
 
 A mutant is held against the clean rule in each case of its class, at a few random points first and, where they don't
-tell the two apart, at 1000. All points of a case are one call, the rule under `vmap`, and every primitive is a call of
+tell the two apart, at 1000. Many points of a case are one call, the rule under `vmap`, and every primitive is a call of
 its own: two programs that do the same arithmetic give the same bits, which a compiler that fuses doesn't promise.
 """
 
 import contextlib
 import functools
 import hashlib
+import operator
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from bugs.drawing import Arguments
 from bugs.targets import Case
 
 FEW, MANY = 8, 1000
+# Points in one call: convolutions with as many weights as images take a time that grows with their square.
+AT_ONCE = 40
 # Of the tensor's largest number: more than another order of a sum of a few terms makes, less than any factor drawn.
 ULPS = 64
 
@@ -67,6 +70,11 @@ class Trials:
             return Verdict(reason=f"equal bit for bit {where}")
         return Verdict(reason=f"at most {farthest:.1f} ulp of the largest number apart {where}: another rounding")
 
+    def run(self) -> None:
+        """The clean rule once in each case, without a trace, which would take every platform's form of a kernel."""
+        for tried in self.cases:
+            tried.run()
+
 
 class _Tried:
     """A case at many points."""
@@ -82,10 +90,18 @@ class _Tried:
         subject = self._subject(wrong)
         key = subject.arguments[len(arguments) :]  # a layer's; the same at every point
         rule = jax.vmap(lambda arguments, dy: subject.backward(*arguments, *key, dy))
+        slices = [slice(first, first + AT_ONCE) for first in range(0, n, AT_ONCE)]
+        parts = [jax.tree.map(operator.itemgetter(some), (arguments, dys)) for some in slices]
         with _as_the_audit_runs():
-            jax.eval_shape(rule, arguments, dys)  # a loop refuses what its Python twin would let pass
+            jax.eval_shape(rule, *parts[0])  # a loop refuses what its Python twin would let pass
             with jax.disable_jit():
-                return jax.tree.map(np.asarray, rule(arguments, dys))
+                return jax.tree.map(lambda *leaves: np.concatenate(leaves), *(rule(*part) for part in parts))
+
+    def run(self) -> None:
+        arguments, dys = jax.tree.map(lambda leaf: leaf[0], self.points(FEW))
+        subject = self._subject(lambda recipe: recipe)
+        with _as_the_audit_runs(), jax.disable_jit():
+            subject.backward(*arguments, *subject.arguments[len(arguments) :], dys)
 
     def apart(self, tensors: Any, n: int) -> np.ndarray:
         """For each point the largest distance from the clean rule, in ulp of the tensor's largest number there."""

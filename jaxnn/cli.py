@@ -90,10 +90,29 @@ class Summary(Recipe):
         return commands.summary(self.run, _recipe(self), self.memory)
 
 
+@dataclass(frozen=True)
+class Aot(Recipe):
+    """Compile a training step for an accelerator that isn't here, and show what it costs by hand and by machine.
+
+    It is the compiler's own count, without autotuning. A TPU's compiler is in the extra aot, an H100's in cuda13."""
+
+    run: OptionalFolder = None
+    """Folder that train wrote; None means the network of the options below."""
+    model: str | None = None
+    """module.py:name or package.module:name: a layer, or a function that makes one, in the network's place."""
+    target: Literal["h100", "h100x4", "v5e", "v5ex4"] = "v5e"
+    """One NVIDIA H100 or four, one chip of a TPU v5e or four."""
+    save: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """File to write the table to, by its ending .json or .md; may be given several times."""
+
+    def act(self) -> int:
+        return commands.aot(self.run, _recipe(self), target=self.target, model=self.model, save=self.save)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. 2 for a mistake, which is answered in one line on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    name = f"jaxnn {words[0]}" if words[0] in ("train", "evaluate", "compare", "summary") else "jaxnn"
+    name = f"jaxnn {words[0]}" if words[0] in ("train", "evaluate", "compare", "summary", "aot") else "jaxnn"
     try:
         command = _parsed(words)
         return 0 if command is None else command.act()
@@ -120,7 +139,7 @@ def _parsed(words: list[str]) -> Any:
     try:
         with redirect_stderr(complaint):
             return tyro.cli(
-                Train | Evaluate | Compare | Summary,
+                Train | Evaluate | Compare | Summary | Aot,
                 prog="jaxnn",
                 description="Neural networks on JAX with a hand-written backward pass, audited against jax.grad.",
                 args=words,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
 
+from jaxnn.aot import Cost
 from jaxnn.arrays import Shape, n_bytes, size
 from jaxnn.combinators import Serial
 from jaxnn.layer import Layer
@@ -101,6 +102,37 @@ def print_memory(net: Layer, shape: Shape, n_rows: int, dtype: Any = None) -> No
     _print(table)
 
 
+COST_COLUMNS = (
+    "gradient",
+    "form",
+    "bytes of temporaries",
+    "bytes read and written",
+    "FLOPs",
+    "fusions",
+    "library calls",
+    "collectives",
+)
+
+
+def cost_cells(cost: Cost) -> tuple[str, ...]:
+    """One line of the table, in words."""
+    found = cost.compiled
+    counts = (
+        ", ".join(f"{n} {name}" for name, n in each.items()) or "none"
+        for each in (found.library_calls, found.collectives)
+    )
+    numbers = (found.temporary_bytes, found.bytes_accessed, found.flops, found.fusions)
+    return cost.kind, cost.form, *(f"{number:,.0f}" for number in numbers), *counts
+
+
+def print_costs(title: str, found: Iterable[Cost]) -> None:
+    """What a training step costs on an accelerator, for each device, by hand and by machine."""
+    table = _table(title, *COST_COLUMNS)
+    for cost in found:
+        table.add_row(*cost_cells(cost))
+    _print(table)
+
+
 def print_facts(title: str, facts: Iterable[tuple[str, Any]]) -> None:
     """A table of names and values; floats to four digits after the point."""
     table = _table(title, "", " ")
@@ -123,7 +155,7 @@ def _table(title: str, *columns: str) -> Any:
     )
     table.show_header = any(column.strip() for column in columns)
     for column in columns:
-        counted = column.startswith(("parameters", "cache", "bytes"))
+        counted = column.startswith(("parameters", "cache", "bytes", "FLOPs", "fusions"))
         table.add_column(column, justify="right" if counted else "left", overflow="fold")
     return table
 

@@ -35,6 +35,7 @@ LEVELS = [
     {"fit"},
 ]
 BESIDE = {
+    "aot",
     "audit",
     "cli",
     "commands",

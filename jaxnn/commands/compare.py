@@ -2,18 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from jaxnn import audit
 from jaxnn.audit.comparison import require_ending
-from jaxnn.commands.model import named_model
-from jaxnn.commands.setting import Split, examples, first_batch, recipe_of, setting
-from jaxnn.examples import checked
-from jaxnn.layer import Layer
-from jaxnn.losses import Loss
-from jaxnn.recipes import Network, Recipe
+from jaxnn.commands.model import named_model, require_fit, require_one_network
+from jaxnn.commands.setting import examples, first_batch, recipe_of, setting
+from jaxnn.recipes import Recipe
 from jaxnn.report import print_comparison
 from jaxnn.run import Keys
 from jaxnn.runs import read_params
@@ -35,7 +31,7 @@ def compare(
     """
     for path in save:
         require_ending(path)
-    _require_one_network(run, recipe, model)
+    require_one_network(run, recipe, model)
     recipe, problem = recipe_of(run, recipe)
     with setting(recipe):
         found = examples(recipe, problem)
@@ -43,7 +39,7 @@ def compare(
         loss, batch = recipe.objective.loss_function(), first_batch(recipe, found, rows)
         keys = Keys.of(jax.random.key(recipe.training.seed))
         if model is not None:
-            _require_fit(model, net, loss, batch, found.name)
+            require_fit(model, net, loss, batch, found.name)
         if run is not None:
             params, state = read_params(run, net, found.problem)
         else:
@@ -56,27 +52,3 @@ def compare(
     for path in save:
         comparison.save(path)
     return 0 if comparison.ok else 1
-
-
-def _require_one_network(run: Path | None, recipe: Recipe, model: str | None) -> None:
-    if model is None:
-        return
-    if run is not None:
-        raise ValueError("a run has its own network: give either its folder or --model")
-    if recipe.network != Network():
-        raise ValueError("a model is the whole network: give either --model or the options of train's network")
-
-
-def _require_fit(model: str, net: Layer, loss: Loss, batch: Split, data: str) -> None:
-    """Take shapes alone through model and loss, so that what doesn't fit is said before anything is computed."""
-    x: Any = batch[0]
-
-    def output(key: jax.Array) -> jax.Array:
-        params, state = net.init(key, x.shape[1:], x.dtype if x.dtype.kind == "f" else None)
-        return net.forward(params, state, x, key=key, train=True).y
-
-    try:
-        jax.eval_shape(output, jax.random.key(0))
-        checked(batch, net, loss)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{model} doesn't fit {data}, with examples {x.shape[1:]} of {x.dtype}: {error}") from error

@@ -7,8 +7,15 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import jax
+
+from jaxnn.commands.setting import Split
+from jaxnn.examples import checked
 from jaxnn.layer import Layer, require_layer
+from jaxnn.losses import Loss
+from jaxnn.recipes import Network, Recipe
 
 
 def named_model(model: str) -> Layer:
@@ -35,6 +42,31 @@ def named_model(model: str) -> Layer:
             found = found()
     require_layer(f"--model {model}", found)
     return found
+
+
+def require_one_network(run: Path | None, recipe: Recipe, model: str | None) -> None:
+    """A run, a model and the options of a network exclude one another."""
+    if model is None:
+        return
+    if run is not None:
+        raise ValueError("a run has its own network: give either its folder or --model")
+    if recipe.network != Network():
+        raise ValueError("a model is the whole network: give either --model or the options of train's network")
+
+
+def require_fit(model: str, net: Layer, loss: Loss, batch: Split, data: str) -> None:
+    """Take shapes alone through model and loss, so that what doesn't fit is said before anything is computed."""
+    x: Any = batch[0]
+
+    def output(key: jax.Array) -> jax.Array:
+        params, state = net.init(key, x.shape[1:], x.dtype if x.dtype.kind == "f" else None)
+        return net.forward(params, state, x, key=key, train=True).y
+
+    try:
+        jax.eval_shape(output, jax.random.key(0))
+        checked(batch, net, loss)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{model} doesn't fit {data}, with examples {x.shape[1:]} of {x.dtype}: {error}") from error
 
 
 @contextmanager

@@ -277,16 +277,16 @@ class GELU(Parameterless):
     # The distribution function has the derivative Phi' = phi. The other is sigmoid(2 u), so Phi' = 2 u' Phi (1 - Phi):
     # as a sigmoid it keeps the digits that 1 + tanh u loses, and 1 - Phi is sigmoid(-2 u).
     def backward(self, params: PyTree, cache: InputCache, dy: jax.Array) -> Backward:
-        x = jnp.clip(cache.x, -40, 40)
         if self.approximate:
-            twice_u, twice_x_du = _cubic(x, 0.044715), _cubic(x, 3 * 0.044715)
+            twice_u, twice_x_du = _cubic(cache.x, 0.044715), _cubic(cache.x, 3 * 0.044715)
             return Backward((), jax.lax.logistic(twice_u) * (1 + twice_x_du * jax.lax.logistic(-twice_u)) * dy)
+        x = jnp.clip(cache.x, -40, 40)
         density = jnp.exp(-jnp.square(x) / 2) / math.sqrt(2 * math.pi)
         return Backward((), (_normal_distribution(x) + x * density) * dy)
 
 
 def _cubic(x: jax.Array, c: float) -> jax.Array:
-    """2 sqrt(2 / pi) (x + c x^3), where that isn't far out."""
+    """2 sqrt(2 / pi) (x + c x^3), with x clipped before its cube overflows."""
     x = jnp.clip(x, -40, 40)
     return 2 * math.sqrt(2 / math.pi) * (x + c * x**3)
 

@@ -195,10 +195,10 @@ class Branches(_Several):
         shapes = [tuple(layer.output_shape(shape)) for layer in self.layers]
         if self.merge == "sum":
             if len(set(shapes)) > 1:
-                raise ValueError(f"{self._named('shape', shapes)}: end them alike, or write merge='concatenate'")
+                raise ValueError(f"{self._clash('shape', shapes)}: end them alike, or write merge='concatenate'")
             return shapes[0]
         if not all(shapes) or len({each[:-1] for each in shapes}) > 1:
-            raise ValueError(f"{self._named('shape but for its last axis', shapes)}: end them with Reshape or Flatten")
+            raise ValueError(f"{self._clash('shape but for its last axis', shapes)}: end them with Reshape or Flatten")
         return (*shapes[0][:-1], sum(each[-1] for each in shapes))
 
     def forward(self, params: tuple, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
@@ -209,13 +209,14 @@ class Branches(_Several):
         ys, states, caches = zip(*passes, strict=True)
         dtypes = [str(y.dtype) for y in ys]
         if len(set(dtypes)) > 1:
-            raise TypeError(f"{self._named('dtype', dtypes)}: put Rescale(scale) before what is of integers")
+            raise TypeError(f"{self._clash('dtype', dtypes)}: put Rescale before integers, init all in one dtype")
         if self.merge == "sum":
             return Forward(sum(ys[1:], ys[0]), states, BranchesCache(caches, Static(())))
         widths = tuple(y.shape[-1] for y in ys)
         return Forward(jnp.concatenate(ys, axis=-1), states, BranchesCache(caches, Static(widths)))
 
-    # Outputs have one dtype, and so every branch has a gradient to give to x or, where x is of integers, none has.
+    # Outputs have one dtype, so all branches have a gradient to give to x or, where x is of integers, none has. Where a
+    # layer of somebody else's ends the gradient, with None, it adds nothing to the others'.
     def fold(self, visit: Visit, path: Path, params: tuple, cache: BranchesCache, dy: jax.Array) -> Folded:
         widths, dys = cache.widths.value, [dy] * len(self.layers)
         if widths and dy is not None:
@@ -226,7 +227,7 @@ class Branches(_Several):
         notes = OrderedDict(note for _, _, below in folded for note in below.items())
         return Folded(tuple(dparams for dparams, _, _ in folded), sum(dxs[1:], dxs[0]) if dxs else None, notes)
 
-    def _named(self, what: str, given: Sequence[Any]) -> str:
+    def _clash(self, what: str, given: Sequence[Any]) -> str:
         """What the branches should have in common, and what each gives instead."""
         words = [f"{each} of [{i}] {layer}" for i, (each, layer) in enumerate(zip(given, self.layers, strict=True))]
         return f"Branches: outputs should have one {what}, got {', '.join(words)}"
@@ -332,8 +333,9 @@ class Remat(_Around):
         return Forward(y, Inner(new_state), RematCache(x, state.inner, key, Static(train)))
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: RematCache, dy: jax.Array) -> Folded:
-        # The barrier keeps the compiler from merging this pass with the first one, which would keep its cache alive.
-        x, again = jax.lax.optimization_barrier((cache.x, params.inner))
+        # The barrier keeps the compiler from merging this pass with the first one, which would keep its cache alive;
+        # dy in it keeps this pass from being made before its time.
+        x, again, dy = jax.lax.optimization_barrier((cache.x, params.inner, dy))
         _, _, inner_cache = self.inner.forward(again, cache.state, x, key=cache.key, train=cache.train.value)
         dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, inner_cache, dy)
         return Folded(Inner(dinner), dx, notes)

@@ -12,7 +12,7 @@ import jax
 
 from jaxnn.arrays import PyTree
 from jaxnn.axes import varying_like
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, fold
 from jaxnn.losses import Loss
 
 
@@ -88,10 +88,11 @@ def _apply_forward(
     return (y, new_state), (params, saved)
 
 
-def _apply_backward(net: Layer, train: bool, kept: tuple[PyTree, PyTree], cotangents: tuple[jax.Array, PyTree]) -> Any:
-    params, saved = kept
+def _apply_backward(net: Layer, train: bool, saved: tuple[PyTree, PyTree], cotangents: tuple[jax.Array, PyTree]) -> Any:
+    params, cache = saved
     dy, _ = cotangents
-    dparams, dx = varying_like(net.backward(params, saved, dy), (params, dy))  # a rule's constant 0 varies over nothing
+    dparams, dx, _ = fold(net, params, cache, dy)
+    dparams, dx = varying_like((dparams, dx), (params, dy))  # a rule's constant 0 varies over nothing
     return dparams, None, dx, None
 
 

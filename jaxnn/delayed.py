@@ -88,32 +88,44 @@ def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Step]:
     gram = jnp.matmul(x, x.T, precision=precision) + (0 if bias is None else 1)  # G = X X^T + 1
     gradient = task.gradient(parts.after, task.loss)
 
-    def step(carry: tuple[Run, jax.Array], each: tuple) -> tuple[tuple[Run, jax.Array], Step]:
+    def step(carry: tuple[Run, jax.Array], each: tuple) -> tuple[tuple[Run, jax.Array], tuple]:
         run, u = carry
-        k, a_k, gram_k, example = each
+        k, a_k, gram_k, target, weights = each
         z = a_k + jnp.matmul(gram_k, u, precision=precision)  # the rows of u from k on are still 0
         key = jax.random.fold_in(run.keys.noise, run.step)
-        x, target, weights = jax.tree.map(lambda leaf: leaf[None], example._replace(x=z))
-        result = gradient(run.params, run.state, x, target, key=key, weights=weights)
+        z, target, weights = jax.tree.map(lambda leaf: leaf[None], (z, target, weights))
+        result = gradient(run.params, run.state, z, target, key=key, weights=weights)
         (moves, u_k), update_state = task.rule.update((result.grads, result.dx), run.update_state)
         run = run._replace(
             params=apply_updates(run.params, moves), state=result.state, update_state=update_state, step=run.step + 1
         )
+        u = jax.lax.dynamic_update_slice_in_dim(u, u_k, k, axis=0)
         metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights)
-        weight = jnp.ones((), result.loss.dtype) if weights is None else weights[0].astype(result.loss.dtype)
-        # |x^T delta|^2 + |delta|^2 = G_kk |delta|^2
-        length = jnp.sqrt(gram_k[k] * jnp.sum(jnp.square(result.dx)) + jnp.square(norm(result.grads)))
-        measured = Step(result.loss, result.penalty, metric, weight, length if task.record == "step" else None)
-        return (run, u.at[k].set(u_k[0])), measured
+        lengths = (norm(result.dx), norm(result.grads)) if task.record == "step" else None
+        return (run, u), (result.loss, metric, lengths)
 
     first = run.params[:place]
     rest = run._replace(params=(*first, (), *run.params[place + 1 :]))
     start = rest, varying_like(jnp.zeros_like(a), (a, rest))
-    (rest, u), steps = jax.lax.scan(step, start, (jnp.arange(block.n), a, gram, block))
+    each = jnp.arange(block.n), a, gram, block.target, block.weights
+    (rest, u), (losses, metrics, lengths) = jax.lax.scan(step, start, each)
     weight = weight + jnp.matmul(x.T, u, precision=precision)  # W_1 + X^T U
     bias = None if bias is None else bias + jnp.sum(u, axis=0)
     moved = run.params[place]._replace(weight=weight, bias=bias)
-    return rest._replace(params=(*first, moved, *rest.params[place + 1 :])), steps
+    run = rest._replace(params=(*first, moved, *rest.params[place + 1 :]))
+    return run, Step(losses, jnp.zeros_like(losses), metrics, _weights(block, losses), _norms(gram, lengths))
+
+
+def _weights(block: Examples, losses: jax.Array) -> jax.Array:
+    return jnp.ones_like(losses) if block.weights is None else block.weights.astype(losses.dtype)
+
+
+def _norms(gram: jax.Array, lengths: tuple[jax.Array, jax.Array] | None) -> jax.Array | None:
+    """The norm of each step's whole gradient: W's and b's together are |x_k^T d|^2 + |d|^2 = G_kk |d|^2."""
+    if lengths is None:
+        return None
+    delta, rest = lengths
+    return jnp.sqrt(jnp.diag(gram) * jnp.square(delta) + jnp.square(rest))
 
 
 def _augmented(task: Task, run: Run, block: Examples) -> Examples:

@@ -161,7 +161,7 @@ def test_outputs_that_do_not_fit(net, shape, words):
 def test_outputs_of_different_dtypes_are_not_mixed_in_silence(merge):
     """Or a gradient would come out for x of integers, under the standard promotion."""
     net = Branches(Identity(), Rescale(0.5), merge=merge)
-    words = r"one dtype, got uint8 of \[0\] Identity\(\), float32 of \[1\] Rescale\(0.5\): put Rescale\(scale\) before"
+    words = r"one dtype, got uint8 of \[0\] Identity\(\), float32 of \[1\] Rescale\(0.5\): put Rescale before integers"
     with jax.numpy_dtype_promotion("standard"), pytest.raises(TypeError, match=words):
         net.forward(((), ()), ((), ()), jnp.ones((2, 3), jnp.uint8))
 

@@ -82,7 +82,7 @@ def test_other_networks(net, shape, dtype, x64):
         {"metric": None, "record": "epoch"},
         {"validation": examples()},
     ],
-    ids=str,
+    ids=lambda options: next(iter(options)),
 )
 def test_options(options, x64):
     assert_same(*both(NET, examples(), 5, **options))

@@ -122,6 +122,13 @@ def test_output_shape(case):
     assert y.shape == (case.batch, *case.layer.output_shape(case.shape))
 
 
+@every_case
+def test_every_number_that_init_makes_is_in_one_place(case):
+    """No array stands in the tree twice: a program that is given the tree to keep could not take one buffer twice."""
+    made = jax.tree.leaves(case.layer.init(jax.random.key(0), case.shape))
+    assert len({id(leaf) for leaf in made}) == len(made)
+
+
 # Law 2: what backward returns has the form of what forward took, in every floating dtype.
 
 

@@ -9,7 +9,8 @@ from table import BLOCK, CASES, COMBINATORS
 
 import jaxnn
 from jaxnn import BatchNorm, Branches, Dense, Dropout, Remat, Repeat, Residual, Serial, Tanh
-from jaxnn.layer import Composite, couples_batch, fold, recipe, require_layer, walk
+from jaxnn.arrays import Static
+from jaxnn.layer import Composite, couples_batch, fold, kept, recipe, require_layer, walk
 
 
 def test_structure_alone_makes_a_layer():
@@ -140,3 +141,14 @@ def test_integers_have_no_error_term_below_them():
     assert result.dx is None
     assert dict(result.notes) == {"": True, "[0]": True, "[1]": True, "[2]": False}
     np.testing.assert_array_equal(jax.tree.leaves(result.grads)[0].shape, (4, 2))
+
+
+def test_a_cache_is_kept_by_one_barrier_an_array():
+    """Values, structure, keys and static parts are what they were; what nobody uses is dropped."""
+    cache = (jnp.ones(3), jax.random.key(0), Static("x"), None, jnp.zeros(2, bool))
+    again = jax.jit(kept)(cache)
+    assert jax.tree.structure(again) == jax.tree.structure(cache)
+    np.testing.assert_array_equal(again[0], cache[0])
+    assert again[1] == cache[1]
+    text = jax.jit(lambda cache: kept(cache)[0]).lower(cache).as_text()
+    assert text.count("optimization_barrier") == 1

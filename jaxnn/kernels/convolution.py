@@ -11,22 +11,33 @@ processing calls a correlation.)
 Shapes: x (B, *spatial, C), W (*k, C / G, F), dy and y (B, *counts, F).
 
 `convolution`, `input_gradient` and `weight_gradient` choose by platform, when the program is lowered; under each stand
-its forms. `_by_library` is the obvious twin of all others.
+its forms. Those `_by_taps` are the definition, tap by tap, and the obvious twins of the others.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import Shape
-from jaxnn.kernels.windows import Windows, seen
+from jaxnn.kernels.windows import Windows, seen, spread
 
 Precision = Any
 
 
 def convolution(x: jax.Array, weight: jax.Array, windows: Windows, groups: int, precision: Precision) -> jax.Array:
     """y: x convolved with W."""
+    by_library = functools.partial(_convolution_by_library, windows=windows, groups=groups, precision=precision)
+    if not _is_depthwise(weight, groups):
+        return by_library(x, weight)
+    by_taps = functools.partial(_convolution_by_taps, windows=windows, groups=groups, precision=precision)
+    return jax.lax.platform_dependent(x, weight, cpu=by_taps, default=by_library)
+
+
+def _convolution_by_library(
+    x: jax.Array, weight: jax.Array, windows: Windows, groups: int, precision: Precision
+) -> jax.Array:
     return jax.lax.conv_general_dilated(
         x,
         weight,
@@ -39,21 +50,42 @@ def convolution(x: jax.Array, weight: jax.Array, windows: Windows, groups: int, 
     )
 
 
+def _convolution_by_taps(
+    x: jax.Array, weight: jax.Array, windows: Windows, groups: int, precision: Precision
+) -> jax.Array:
+    of_taps = (
+        _through(of_tap, weight[tap], groups, precision)
+        for tap, of_tap in zip(windows.taps, seen(x, windows), strict=True)
+    )
+    return functools.reduce(jnp.add, of_taps)
+
+
+def input_gradient(
+    dy: jax.Array, weight: jax.Array, windows: Windows, groups: int, spatial: Shape, precision: Precision
+) -> jax.Array:
+    """dx: dy through the transposed W, back to where it came from."""
+    options = {"windows": windows, "groups": groups, "spatial": spatial, "precision": precision}
+    by_convolution = functools.partial(_input_gradient_by_convolution, **options)
+    if not _is_depthwise(weight, groups):
+        return by_convolution(dy, weight)
+    by_taps = functools.partial(_input_gradient_by_taps, **options)
+    return jax.lax.platform_dependent(dy, weight, cpu=by_taps, default=by_convolution)
+
+
 # With s - 1 zeros put between its numbers, dy is a signal D that x's convolution would see at stride 1:
 #   dx[p] = sum_u W[u]^T D[p + low - d u],
 # a convolution of D with the kernel reversed and transposed. Its window u' = k - 1 - u sees D at p + d u' - low', where
 # low' = d (k - 1) - low; high' is what makes as many windows as x has numbers.
-def input_gradient(
+def _input_gradient_by_convolution(
     dy: jax.Array, weight: jax.Array, windows: Windows, groups: int, spatial: Shape, precision: Precision
 ) -> jax.Array:
-    """dx: dy convolved with the reversed, transposed W."""
-    reversed_kernel = jax.lax.rev(weight, tuple(range(weight.ndim - 2)))
     pads = []
     for n, (low, _), extent, s, count in zip(
         spatial, windows.pads(spatial), windows.extent, windows.stride, dy.shape[1:-1], strict=True
     ):
         before = extent - 1 - low
         pads.append((before, n - (s * (count - 1) + 1) + extent - 1 - before))
+    reversed_kernel = jax.lax.rev(weight, tuple(range(weight.ndim - 2)))
     return jax.lax.conv_general_dilated(
         dy,
         _transposed(reversed_kernel, groups),
@@ -67,45 +99,97 @@ def input_gradient(
     )
 
 
+def _input_gradient_by_taps(
+    dy: jax.Array, weight: jax.Array, windows: Windows, groups: int, spatial: Shape, precision: Precision
+) -> jax.Array:
+    back = _transposed(weight, groups)
+    return spread([_through(dy, back[tap], groups, precision) for tap in windows.taps], windows, spatial)
+
+
 def weight_gradient(x: jax.Array, dy: jax.Array, windows: Windows, groups: int, precision: Precision) -> jax.Array:
-    """dW: x's windows times dy, summed over examples and windows."""
-    return _weight_gradient_by_library(x, dy, windows, groups, precision)
+    """dW: what the windows see times dy, summed over examples and windows."""
+    options = {"windows": windows, "groups": groups, "precision": precision}
+    few_inputs = groups == 1 and len(windows.taps) * x.shape[-1] <= dy.shape[-1]
+    on_cpu = _weight_gradient_by_patches if few_inputs else _weight_gradient_by_transposes
+    elsewhere = functools.partial(_weight_gradient_by_library, **options)
+    return jax.lax.platform_dependent(x, dy, cpu=functools.partial(on_cpu, **options), default=elsewhere)
 
 
-# dW is x convolved with dy: the examples are what is summed over, as channels are in y. A window has dy's places as its
-# taps, s apart, and its steps are W's taps, d apart; high' is what makes k of them.
 def _weight_gradient_by_library(
     x: jax.Array, dy: jax.Array, windows: Windows, groups: int, precision: Precision
 ) -> jax.Array:
-    spatial = x.shape[1:-1]
-    pads = []
-    for n, (low, _), extent, s, count in zip(
-        spatial, windows.pads(spatial), windows.extent, windows.stride, dy.shape[1:-1], strict=True
-    ):
-        pads.append((low, extent + s * (count - 1) - n - low))
-    axes = _SPATIAL[: len(spatial)]
+    """A convolution that is told which axis is which, as `jax.grad` has it."""
+    axes = _SPATIAL[-len(windows.size) :]
+    pads = _weight_pads(windows, x.shape[1:-1], dy.shape[1:-1])
+    return _over_examples(x, dy, windows, pads, (f"C{axes}N", f"I{axes}O", f"{axes}NC"), groups, precision)
+
+
+def _weight_gradient_by_transposes(
+    x: jax.Array, dy: jax.Array, windows: Windows, groups: int, precision: Precision
+) -> jax.Array:
+    """The same convolution, its axes first brought into the order that a forward one has.
+
+    XLA's CPU compiler has a fast form for that order in every place, for the other one at the top of a program alone:
+    inside of `lax.scan`, 3 x 3 from 32 to 64 channels took 70 times as long.
+    """
+    by_channel = jnp.moveaxis(x, (-1, 0), (0, -1))  # (C, *spatial, B)
+    by_place = jnp.moveaxis(dy, 0, -2)  # (*counts, B, F)
+    pads, numbers = _weight_pads(windows, x.shape[1:-1], dy.shape[1:-1]), _numbers(len(windows.size))
+    dweight = _over_examples(by_channel, by_place, windows, pads, numbers, groups, precision)  # (C / G, *k, F)
+    return jnp.moveaxis(dweight, 0, -2)
+
+
+# dW is a convolution of x with dy, where the examples are what is summed over, as channels are in y. Its windows have
+# dy's places for taps, s apart, and lie at W's taps, d apart; `high` is what makes k of them.
+def _over_examples(
+    x: jax.Array,
+    dy: jax.Array,
+    windows: Windows,
+    pads: list[tuple[int, int]],
+    numbers: tuple[str, str, str],
+    groups: int,
+    precision: Precision,
+) -> jax.Array:
     return jax.lax.conv_general_dilated(
         x,
         dy,
         windows.dilation,
         pads,
         rhs_dilation=windows.stride,
-        dimension_numbers=(f"C{axes}N", f"I{axes}O", f"{axes}NC"),
+        dimension_numbers=numbers,
         batch_group_count=groups,
         precision=precision,
     )
 
 
+def _weight_pads(windows: Windows, spatial: Shape, counts: Shape) -> list[tuple[int, int]]:
+    sizes = zip(spatial, windows.pads(spatial), windows.extent, windows.stride, counts, strict=True)
+    return [(low, extent + s * (count - 1) - n - low) for n, (low, _), extent, s, count in sizes]
+
+
+def _weight_gradient_by_patches(
+    x: jax.Array, dy: jax.Array, windows: Windows, groups: int, precision: Precision
+) -> jax.Array:
+    """One matrix product: what each window sees, as a row, times dy. For windows that see less than dy has outputs.
+
+    Then the rows are less to write than dy's transpose. The barrier keeps the copies that make them out of the product,
+    which would read with a stride.
+    """
+    assert groups == 1
+    rows = jnp.concatenate(list(seen(x, windows)), axis=-1)  # (B, *counts, k C)
+    rows = jax.lax.optimization_barrier(rows.reshape(-1, rows.shape[-1]))
+    dweight = jnp.matmul(rows.T, dy.reshape(-1, dy.shape[-1]), precision=precision)
+    return dweight.reshape(*windows.size, x.shape[-1], dy.shape[-1])
+
+
 def _weight_gradient_by_taps(
     x: jax.Array, dy: jax.Array, windows: Windows, groups: int, precision: Precision
 ) -> jax.Array:
-    """The definition: for each tap, what the windows see there times dy."""
-    of_taps = []
     dy = _grouped(dy, groups)
-    for of_tap in seen(x, windows):
-        product = jnp.einsum("...gc,...gf->cgf", _grouped(of_tap, groups), dy, precision=precision)
-        of_taps.append(product.reshape(product.shape[0], -1))
-    return jnp.stack(of_taps).reshape(*windows.size, *of_taps[0].shape)
+    of_taps = [
+        jnp.einsum("...gc,...gf->cgf", _grouped(of_tap, groups), dy, precision=precision) for of_tap in seen(x, windows)
+    ]
+    return jnp.stack(of_taps).reshape(*windows.size, x.shape[-1] // groups, -1)
 
 
 _SPATIAL = "DHW"
@@ -116,9 +200,24 @@ def _numbers(n_axes: int) -> tuple[str, str, str]:
     return f"N{axes}C", f"{axes}IO", f"N{axes}C"
 
 
+def _is_depthwise(weight: jax.Array, groups: int) -> bool:
+    """Whether each channel has a kernel of its own: on a CPU no matrix product is fast then, but sums of taps are."""
+    return groups > 1 and weight.shape[-2] == 1
+
+
 def _grouped(x: jax.Array, groups: int) -> jax.Array:
     """The last axis as (groups, channels of a group)."""
     return x.reshape(*x.shape[:-1], groups, -1)
+
+
+def _through(x: jax.Array, weight: jax.Array, groups: int, precision: Precision) -> jax.Array:
+    """x (..., C) through the weight of one tap (C / G, F), group by group: (..., F)."""
+    x, weight = _grouped(x, groups), _grouped(weight, groups)
+    if weight.shape[0] == 1:
+        y = x * jnp.broadcast_to(weight[0], (*x.shape[:-1], weight.shape[-1]))
+    else:
+        y = jnp.einsum("...gc,cgf->...gf", x, weight, precision=precision)
+    return y.reshape(*y.shape[:-2], -1)
 
 
 def _transposed(weight: jax.Array, groups: int) -> jax.Array:

@@ -1,5 +1,6 @@
 """Batch normalisation."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -66,8 +67,8 @@ class BatchNorm:
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         if not shape:
             raise ValueError(f"{self}: one example should have at least one axis, got shape (): use x[:, None]")
-        zeros, ones = jnp.zeros(shape[-1:], default_float(dtype)), jnp.ones(shape[-1:], default_float(dtype))
-        return Init(BatchNormParams(ones, zeros), BatchNormState(zeros, ones))
+        zeros, ones = (partial(fill, shape[-1:], default_float(dtype)) for fill in (jnp.zeros, jnp.ones))
+        return Init(BatchNormParams(ones(), zeros()), BatchNormState(zeros(), ones()))
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape

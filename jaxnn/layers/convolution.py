@@ -1,18 +1,15 @@
 """Convolution: the same weights at every place of a sequence or an image."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnn.arrays import Shape, default_float, require_features, require_floating, require_positive
-from jaxnn.initializers import He, Zeros
 from jaxnn.kernels.convolution import convolution, input_gradient, weight_gradient
-from jaxnn.kernels.windows import Padding, PerAxis, Windows
 from jaxnn.layer import Backward, Forward, Init, recipe
-from jaxnn.layers.windowed import Windowed
+from jaxnn.layers.windowed import WeighedWindows
 
 
 class ConvParams(NamedTuple):
@@ -25,31 +22,15 @@ class ConvCache(NamedTuple):
 
 
 @recipe
-class _Conv(Windowed):
-    n_out: int
-    window: PerAxis = 3
-    stride: PerAxis = 1
-    padding: Padding = "SAME"
-    dilation: PerAxis = 1
+class _Conv(WeighedWindows):
     groups: int = 1
-    weight_init: Callable[..., jax.Array] = He()
-    bias_init: Callable[..., jax.Array] = Zeros()
-    bias: bool = True
-    precision: str | None = None
-
-    n_axes: ClassVar[int]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         name = type(self).__name__
-        require_positive(f"{name}: n_out", self.n_out)
         require_positive(f"{name}: groups", self.groups)
         if self.n_out % self.groups:
             raise ValueError(f"{name}: groups should divide n_out, got {self.groups} groups of {self.n_out} outputs")
-        super().__post_init__()
-
-    @property
-    def _windows(self) -> Windows:
-        return self.windows(self.n_axes)
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         self.output_shape(shape)
@@ -76,6 +57,7 @@ class _Conv(Windowed):
 
     def backward(self, params: ConvParams, cache: ConvCache, dy: jax.Array) -> Backward:
         x, windows, spatial = cache.x, self._windows, cache.x.shape[1:-1]
+        dy = jax.lax.optimization_barrier(dy)  # it is used three times: what makes it shall not be done as often
         dweight = weight_gradient(x, dy, windows, self.groups, self.precision)
         dbias = None if params.bias is None else jnp.sum(dy, axis=tuple(range(dy.ndim - 1)))
         dx = input_gradient(dy, params.weight, windows, self.groups, spatial, self.precision)

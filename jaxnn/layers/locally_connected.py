@@ -1,17 +1,15 @@
 """Local connections without shared weights: the step from the fully connected layer to convolution."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn.arrays import Shape, default_float, require_features, require_floating, require_positive
-from jaxnn.initializers import He, Zeros
-from jaxnn.kernels.windows import Padding, PerAxis, Windows, seen, spread
-from jaxnn.layer import Backward, Forward, Init, recipe
-from jaxnn.layers.windowed import Windowed
+from jaxnn.arrays import Shape, default_float, require_features, require_floating
+from jaxnn.kernels.windows import seen, spread
+from jaxnn.layer import Backward, Forward, Init
+from jaxnn.layers.windowed import WeighedWindows
 
 
 class LocallyConnectedParams(NamedTuple):
@@ -23,28 +21,7 @@ class LocallyConnectedCache(NamedTuple):
     x: Float[Array, "batch *spatial n_in"]
 
 
-@recipe
-class _LocallyConnected(Windowed):
-    n_out: int
-    window: PerAxis = 3
-    stride: PerAxis = 1
-    padding: Padding = "SAME"
-    dilation: PerAxis = 1
-    weight_init: Callable[..., jax.Array] = He()
-    bias_init: Callable[..., jax.Array] = Zeros()
-    bias: bool = True
-    precision: str | None = None
-
-    n_axes: ClassVar[int]
-
-    def __post_init__(self) -> None:
-        require_positive(f"{type(self).__name__}: n_out", self.n_out)
-        super().__post_init__()
-
-    @property
-    def _windows(self) -> Windows:
-        return self.windows(self.n_axes)
-
+class _LocallyConnected(WeighedWindows):
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         """Each window's weight starts as a convolution's would, so that fan-in is the number of its taps."""
         windows, dtype = self._windows, default_float(dtype)

@@ -1,9 +1,14 @@
 """What layers share whose fields `window`, `stride`, `padding` and `dilation` say where their windows lie."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
-from jaxnn.arrays import Shape
-from jaxnn.kernels.windows import Windows, hashable, windows_over
+import jax
+
+from jaxnn.arrays import Shape, require_positive
+from jaxnn.initializers import He, Zeros
+from jaxnn.kernels.windows import Padding, PerAxis, Windows, hashable, windows_over
+from jaxnn.layer import recipe
 
 FIELDS = ("window", "stride", "padding", "dilation")
 
@@ -25,3 +30,28 @@ class Windowed:
     def counts(self, shape: Shape) -> Shape:
         """How many windows there are on examples of a shape (*spatial, C). Raises: ValueError if none fits."""
         return self.windows(len(shape) - 1).require_fit(self, shape)
+
+
+@recipe
+class WeighedWindows(Windowed):
+    """What layers share that multiply what each window sees by a weight: all fields but their own."""
+
+    n_out: int
+    window: PerAxis = 3
+    stride: PerAxis = 1
+    padding: Padding = "SAME"
+    dilation: PerAxis = 1
+    weight_init: Callable[..., jax.Array] = He()
+    bias_init: Callable[..., jax.Array] = Zeros()
+    bias: bool = True
+    precision: str | None = None
+
+    n_axes: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        require_positive(f"{type(self).__name__}: n_out", self.n_out)
+        super().__post_init__()
+
+    @property
+    def _windows(self) -> Windows:
+        return self.windows(self.n_axes)

@@ -1,0 +1,75 @@
+"""Candidates of several libraries, each in a process of its own, taking turns in random order.
+
+In one process they would be in each other's way: PyTorch's threads spin while JAX's work, and two libraries' OpenMP
+fight for the cores. A process that waits for its turn does nothing.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+WORKER = Path(__file__).with_name("worker.py")
+
+
+class Candidate(NamedTuple):
+    """A peer's candidate: its name in tables, the module of peers/, the name there, and the interpreter that has it."""
+
+    label: str
+    peer: str
+    name: str
+    python: str = sys.executable
+
+
+class Measured(NamedTuple):
+    """seconds (rounds,), and what the worker says of itself: first_seconds, peak_bytes, n_params, ..."""
+
+    seconds: np.ndarray
+    facts: dict
+
+
+def measured(candidates, spec, n_rounds, seed=0, log=print):
+    """{label: Measured}; a candidate that fails is left out, with a line to `log`."""
+    with contextlib.ExitStack() as stack:
+        workers, facts = {}, {}
+        for candidate in candidates:
+            worker = stack.enter_context(_started(candidate, spec))
+            line = worker.stdout.readline()
+            if not line:
+                log(f"{candidate.label} failed: {_reason(worker)}")
+                continue
+            workers[candidate.label], facts[candidate.label] = worker, json.loads(line)
+        rng, labels = np.random.default_rng(seed), list(workers)
+        seconds = {label: np.empty(n_rounds) for label in labels}
+        for i in range(n_rounds):
+            for label in rng.permutation(labels):
+                seconds[label][i] = _turn(workers[label])
+        return {label: Measured(seconds[label], facts[label]) for label in labels}
+
+
+@contextlib.contextmanager
+def _started(candidate, spec):
+    command = [candidate.python, str(WORKER), candidate.peer, candidate.name, json.dumps(spec)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _turn(worker):
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+    return float(worker.stdout.readline())
+
+
+def _reason(worker):
+    lines = worker.stderr.read().strip().splitlines()
+    return lines[-1] if lines else "no word"

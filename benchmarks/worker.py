@@ -1,0 +1,33 @@
+"""One candidate in a process of its own, that takes a turn whenever it is told to; started by `turns.py`.
+
+    python benchmarks/worker.py PEER CANDIDATE SPEC
+
+PEER is a module of peers/ with a function `candidate(name, spec)` that gives a function and facts about it; the
+function does its work once and returns when it is done. On stdout comes a line of JSON once it has run the first time,
+and then, for every line on stdin, the seconds of one turn.
+"""
+
+import json
+import resource
+import sys
+import time
+from importlib import import_module
+
+
+def main():
+    peer, name, spec = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    began = time.perf_counter()
+    turn, facts = import_module(f"peers.{peer}").candidate(name, spec)
+    turn()
+    facts = {"first_seconds": time.perf_counter() - began} | facts
+    turn()
+    facts["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps(facts), flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        turn()
+        print(time.perf_counter() - began, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
 
 from jaxnn.arrays import Shape, default_float, is_floating, is_integer, widened
 from jaxnn.layer import recipe
@@ -361,27 +362,20 @@ def _windows(x: jax.Array, corners: jax.Array, padding: int) -> jax.Array:
     return jax.vmap(window)(corners, x)
 
 
-# Each number of y has four pixels of x to read, a gather for each. Two rows and columns of zeros around x, and indices
-# clipped to them, make all four lie in bounds wherever v and u are: no mask is needed.
 def _rotated(degrees: jax.Array, x: jax.Array) -> jax.Array:
+    """One image turned: a gather for each of the four pixels around every (v, u)."""
     height, width, _ = x.shape
-    dtype = _real(x).dtype
-    t = jnp.deg2rad(degrees.astype(dtype))
-    down = jnp.arange(height, dtype=dtype)[:, None] - (height - 1) / 2  # i - m
-    right = jnp.arange(width, dtype=dtype)[None, :] - (width - 1) / 2  # j - n
+    real = _real(x)
+    t = jnp.deg2rad(degrees.astype(real.dtype))
+    down = jnp.arange(height, dtype=real.dtype)[:, None] - (height - 1) / 2  # i - m
+    right = jnp.arange(width, dtype=real.dtype)[None, :] - (width - 1) / 2  # j - n
     v = jnp.cos(t) * down + jnp.sin(t) * right + (height - 1) / 2
     u = -jnp.sin(t) * down + jnp.cos(t) * right + (width - 1) / 2
-    r, c = jnp.floor(v), jnp.floor(u)
-    a, b = (v - r)[..., None], (u - c)[..., None]
-    padded = jnp.pad(x, ((2, 2), (2, 2), (0, 0)))
-    row, column = (jnp.clip(at, -2, n).astype(jnp.int32) + 2 for at, n in ((r, height), (c, width)))
 
-    def pixel(lower: int, further: int) -> jax.Array:
-        return _real(padded.at[row + lower, column + further].get(mode="promise_in_bounds"))
+    def channel(plane: jax.Array) -> jax.Array:
+        return map_coordinates(plane, [v, u], order=1, mode="constant", cval=0.0)
 
-    upper = (1 - b) * pixel(0, 0) + b * pixel(0, 1)
-    lower = (1 - b) * pixel(1, 0) + b * pixel(1, 1)
-    return _as(x, (1 - a) * upper + a * lower)
+    return _as(x, jax.vmap(channel, in_axes=-1, out_axes=-1)(real))
 
 
 def _real(x: jax.Array) -> jax.Array:

@@ -259,19 +259,6 @@ def test_between_pixels_by_hand():
     np.testing.assert_allclose(y.ravel(), [3.0, 3.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(7, 9, 9, 1), (7, 5, 8, 1)], ids=str)
-def test_rotations_as_jax_scipys_interpolation(shape, x64):
-    x, _ = batch(shape, "float64")
-    _, height, width, _ = shape
-    degrees = np.array([-180.0, -37.0, 1e-3, 12.5, 45.0, 133.0, 1000.0])
-    t, m, n = np.radians(degrees)[:, None, None], (height - 1) / 2, (width - 1) / 2
-    i, j = np.meshgrid(np.arange(height) - m, np.arange(width) - n, indexing="ij")
-    places = jnp.asarray(np.cos(t) * i + np.sin(t) * j + m), jnp.asarray(n - np.sin(t) * i + np.cos(t) * j)
-    at = jax.jit(jax.vmap(lambda image, v, u: jax.scipy.ndimage.map_coordinates(image, [v, u], order=1)))
-    y = jax.jit(Rotate(180.0).apply)(jnp.asarray(degrees), x)
-    np.testing.assert_allclose(y[..., 0], at(x[..., 0], *places), rtol=0, atol=255 * SAME)
-
-
 def test_a_turn_keeps_what_is_even_and_cuts_the_corners():
     y = Rotate(180.0).apply(jnp.array([45.0]), jnp.full((1, 9, 9, 1), 7.0))[0, :, :, 0]
     np.testing.assert_allclose(y[2:7, 2:7], 7.0, rtol=1e-6)

@@ -4,7 +4,7 @@ import inspect
 import re
 
 import pytest
-from table import CELLS, INITIALIZERS, LAYERS, LOSSES, PENALTIES, RULES, SCHEDULES
+from table import AUGMENTATIONS, CELLS, INITIALIZERS, LAYERS, LOSSES, PENALTIES, RULES, SCHEDULES
 
 import jaxnn
 
@@ -76,6 +76,13 @@ def test_rules_state_their_equation_and_twin(cls):
 @pytest.mark.parametrize("cls", NUMBERED, ids=lambda cls: cls.__name__)
 def test_what_holds_numbers_is_documented(cls):
     assert inspect.getdoc(cls)
+
+
+@pytest.mark.parametrize("cls", classes(AUGMENTATIONS), ids=lambda cls: cls.__name__)
+def test_augmentations_state_what_they_draw_and_their_twin(cls):
+    doc = inspect.getdoc(cls)
+    assert cls is jaxnn.augment.Compose or ("Shapes:" in doc and "draws" in doc)
+    assert "NumPy twin: reference/augment.py" in doc
 
 
 @pytest.mark.parametrize("loop", [jaxnn.bgd, jaxnn.mbgd, jaxnn.sgd], ids=lambda loop: loop.__name__)

@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -110,7 +110,7 @@ def _tpus(topology: str) -> list[jax.Device]:
 
 def _gpus(topology: str) -> list[jax.Device]:
     jax.devices("cpu")  # starting any backend registers the plugins that are installed
-    config = resources.files("jaxnn").joinpath("h100.txtpb").read_text(encoding="utf-8")
+    config = Path(__file__).with_name("h100.txtpb").read_text(encoding="utf-8")
     try:
         found = topologies.get_topology_desc("h100", "cuda", target_config=config, topology=topology)
     except NotImplementedError as error:
@@ -137,7 +137,7 @@ def compiled_for(target: str, function: Callable[..., Any], *arguments: PyTree) 
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or everywhere)
 
     lowered = jax.jit(function).lower(*jax.tree.map(placed, arguments))
-    untuned = {"xla_gpu_autotune_level": "0"} if TARGETS[target].platform == "cuda" else {}
+    untuned: dict[str, bool | str] = {"xla_gpu_autotune_level": "0"} if TARGETS[target].platform == "cuda" else {}
     return _facts(lowered.compile(compiler_options=untuned))
 
 

@@ -102,34 +102,26 @@ def print_memory(net: Layer, shape: Shape, n_rows: int, dtype: Any = None) -> No
     _print(table)
 
 
-COST_COLUMNS = (
-    "gradient",
-    "form",
-    "bytes of temporaries",
-    "bytes read and written",
-    "FLOPs",
-    "fusions",
-    "library calls",
-    "collectives",
-)
+COST_ROWS = ("", "form", "bytes of temporaries", "bytes moved", "FLOPs", "fusions", "library calls", "collectives")
 
 
 def cost_cells(cost: Cost) -> tuple[str, ...]:
-    """One line of the table, in words."""
+    """What a form of a step costs, in the words of `COST_ROWS`."""
     found = cost.compiled
-    counts = (
+    calls, collectives = (
         ", ".join(f"{n} {name}" for name, n in each.items()) or "none"
         for each in (found.library_calls, found.collectives)
     )
     numbers = (found.temporary_bytes, found.bytes_accessed, found.flops, found.fusions)
-    return cost.kind, cost.form, *(f"{number:,.0f}" for number in numbers), *counts
+    return cost.kind, cost.form, *(f"{number:,.0f}" for number in numbers), calls, collectives
 
 
 def print_costs(title: str, found: Iterable[Cost]) -> None:
-    """What a training step costs on an accelerator, for each device, by hand and by machine."""
-    table = _table(title, *COST_COLUMNS)
-    for cost in found:
-        table.add_row(*cost_cells(cost))
+    """What a training step costs on an accelerator, for each device, by hand and by machine: a column each."""
+    heads, *rows = zip(COST_ROWS, *map(cost_cells, found), strict=True)
+    table = _table(title, *heads)
+    for row in rows:
+        table.add_row(*row)
     _print(table)
 
 
@@ -155,7 +147,7 @@ def _table(title: str, *columns: str) -> Any:
     )
     table.show_header = any(column.strip() for column in columns)
     for column in columns:
-        counted = column.startswith(("parameters", "cache", "bytes", "FLOPs", "fusions"))
+        counted = column.startswith(("parameters", "cache", "bytes"))
         table.add_column(column, justify="right" if counted else "left", overflow="fold")
     return table
 

@@ -19,7 +19,7 @@ def asked(monkeypatch):
         calls.append((name, *arguments, *options.values()))
         return 0
 
-    for name in ("train", "evaluate", "compare", "summary"):
+    for name in ("train", "evaluate", "compare", "summary", "aot"):
         monkeypatch.setattr(commands, name, partial(ask, name=name))
     return calls
 
@@ -74,6 +74,8 @@ def test_the_second_example_of_the_design(asked):
         ("summary", ("summary", None, Recipe(), False)),
         ("summary a", ("summary", "a", Recipe(), False)),
         ("summary --hidden 3", ("summary", None, Recipe(network=Network(hidden=(3,))), False)),
+        ("aot a --save b.md", ("aot", "a", Recipe(), "v5e", None, (Path("b.md"),))),
+        ("aot --model m:net --target h100x4", ("aot", None, Recipe(), "h100x4", "m:net", ())),
     ],
 )
 def test_words_become_commands(asked, line, what):
@@ -82,7 +84,9 @@ def test_words_become_commands(asked, line, what):
     assert words == list(what)
 
 
-@pytest.mark.parametrize("line", ["", "--help", "train --help", "evaluate --help", "compare --help", "summary -h"])
+@pytest.mark.parametrize(
+    "line", ["", "--help", "train --help", "evaluate --help", "compare --help", "summary -h", "aot -h"]
+)
 def test_help_is_given(line, capsys):
     assert main(line.split()) == 0
     out, err = capsys.readouterr()

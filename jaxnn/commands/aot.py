@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from jaxnn.aot import LABEL, Cost, best, costs, mesh
 from jaxnn.commands.model import named_model, require_fit, require_one_network
 from jaxnn.commands.setting import examples, recipe_of, setting
 from jaxnn.recipes import Recipe
-from jaxnn.report import COST_COLUMNS, cost_cells, print_costs
+from jaxnn.report import COST_ROWS, cost_cells, print_costs
 
 
 def aot(run: Path | None, recipe: Recipe, *, target: str, model: str | None = None, save: Sequence[Path] = ()) -> int:
@@ -36,12 +34,11 @@ def aot(run: Path | None, recipe: Recipe, *, target: str, model: str | None = No
                 f"{n_rows} examples a step can't be shared equally by the {mesh(target).size} devices of {target}: "
                 f"give a --batch-size that is a multiple of {mesh(target).size}"
             )
-        batch = tuple(each[:n_rows] for each in found.train)
+        x, y = (each[:n_rows] for each in found.train)
         if model is not None:
-            require_fit(model, net, loss, batch, found.name)
-        shapes = (jax.ShapeDtypeStruct(each.shape, each.dtype) for each in batch)
+            require_fit(model, net, loss, (x, y), found.name)
         penalty, rule = recipe.objective.penalty(), recipe.update.rule(recipe.training.n_steps(n))
-        compiled = best(costs(target, net, loss, *shapes, rule, penalty))
+        compiled = best(costs(target, net, loss, x, y, rule, penalty))
     of = run or model or f"a network for {found.name}"
     title = f"A training step of {of} on {n_rows} examples, for {target}: {LABEL}"
     print_costs(title, compiled)
@@ -57,5 +54,6 @@ def _as_json(title: str, target: str, compiled: Sequence[Cost]) -> str:
 
 
 def _as_markdown(title: str, compiled: Sequence[Cost]) -> str:
-    rows = [COST_COLUMNS, ["---"] * len(COST_COLUMNS), *map(cost_cells, compiled)]
+    first, *rest = zip(COST_ROWS, *map(cost_cells, compiled), strict=True)
+    rows = [first, ["---"] * len(first), *rest]
     return "\n".join([title, "", *(f"| {' | '.join(row)} |" for row in rows), ""])

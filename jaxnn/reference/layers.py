@@ -56,17 +56,17 @@ class Dense:
 
 @dataclass(frozen=True)
 class Rescale:
-    """y = scale x + shift;  dx = scale dy, None where x is of integers, which become `dtype`."""
+    """y = scale x + shift;  dx = scale dy, None where x is of integers, which become `dtype`, None for float64."""
 
     scale: float = 1.0
     shift: float = 0.0
-    dtype: type = np.float64
+    dtype: Any = None
 
     def forward(
         self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
     ) -> Forward:
         floating = np.issubdtype(x.dtype, np.floating)
-        real = x if floating else x.astype(self.dtype)
+        real = x if floating else x.astype(self.dtype or np.float64)
         return Forward(self.scale * real + self.shift, state, floating)
 
     def backward(self, params: Tree, cache: bool, dy: np.ndarray) -> Backward:

@@ -55,6 +55,16 @@ def test_a_step_on_four_tpus():
 SGD = jaxnn.gradient_descent(0.1)
 
 
+@pytest.mark.usefixtures("libtpu")
+def test_any_function_of_arrays_or_shapes():
+    x = jnp.ones((128, 256))
+    assert aot.compiled_for("v5e", lambda x: x.T @ x, x).flops == 2 * 128 * 256 * 256
+    rows = jax.sharding.NamedSharding(aot.mesh("v5ex4"), jax.sharding.PartitionSpec(aot.AXIS))
+    found = aot.compiled_for("v5ex4", lambda x: x.T @ x, jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows))
+    assert sum(found.collectives.values()) >= 1
+    assert found.argument_bytes == 128 * 256 * 4 // 4
+
+
 def test_an_unknown_target_is_refused():
     with pytest.raises(ValueError, match=r"no target 'h200': expected one of h100, h100x4, v5e, v5ex4"):
         aot.mesh("h200")

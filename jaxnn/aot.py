@@ -123,8 +123,8 @@ def _gpus(topology: str) -> list[jax.Device]:
 def compiled_for(target: str, function: Callable[..., Any], *arguments: PyTree) -> Compiled:
     """What a function costs on a target, for arguments of some shapes and dtypes: arrays or `jax.ShapeDtypeStruct`.
 
-    An argument without a sharding lies on every device as a whole. A function that is to share work over several is a
-    `shard_map` over `mesh(target)`, or has arguments with shardings on it.
+    An argument lies on every device as a whole, unless it is a ShapeDtypeStruct with a sharding on `mesh(target)`. To
+    share work over several devices, give such arguments, or a function that is a `shard_map` over that mesh.
     Raises: as `mesh`.
 
     >>> x = jax.ShapeDtypeStruct((128, 128), "float32")
@@ -134,7 +134,8 @@ def compiled_for(target: str, function: Callable[..., Any], *arguments: PyTree) 
     everywhere = NamedSharding(mesh(target), P())
 
     def placed(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or everywhere)
+        there = leaf.sharding if isinstance(leaf, jax.ShapeDtypeStruct) else None  # an array's is where it lies now
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=there or everywhere)
 
     lowered = jax.jit(function).lower(*jax.tree.map(placed, arguments))
     untuned: dict[str, bool | str] = {"xla_gpu_autotune_level": "0"} if TARGETS[target].platform == "cuda" else {}

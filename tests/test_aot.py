@@ -55,6 +55,16 @@ def test_a_step_on_four_tpus():
 SGD = jaxnn.gradient_descent(0.1)
 
 
+@pytest.mark.usefixtures("libtpu")
+def test_any_function_of_arrays_or_shapes():
+    x = jnp.ones((128, 256))
+    assert aot.compiled_for("v5e", lambda x: x.T @ x, x).flops == 2 * 128 * 256 * 256
+    rows = jax.sharding.NamedSharding(aot.mesh("v5ex4"), jax.sharding.PartitionSpec(aot.AXIS))
+    found = aot.compiled_for("v5ex4", lambda x: x.T @ x, jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows))
+    assert sum(found.collectives.values()) >= 1
+    assert found.argument_bytes == 128 * 256 * 4 // 4
+
+
 def test_an_unknown_target_is_refused():
     with pytest.raises(ValueError, match=r"no target 'h200': expected one of h100, h100x4, v5e, v5ex4"):
         aot.mesh("h200")
@@ -109,6 +119,7 @@ def random_batch():
     return jax.random.normal(generator, (6, 5)), jnp.arange(6) % 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_all_forms_have_one_gradient():
     x, labels = random_batch()
@@ -116,11 +127,13 @@ def test_all_forms_have_one_gradient():
     found = aot.forms(NET, LOSS, penalty)
     assert {form.kind for form in found} == set(aot.KINDS)
     assert len({form.name for form in found if form.kind == aot.CHECKPOINT}) == 7
-    results = []
-    for form in found:
-        params, state = form.net.init(jax.random.key(0), (5,))
-        result = form.gradient(params, state, x, labels)
-        results.append(jax.tree.leaves((result.value, result.grads, result.state)))
+
+    def gradient(form, key):
+        result = form.gradient(*form.net.init(key, (5,)), x, labels)
+        return jax.tree.leaves((result.value, result.grads, result.state))
+
+    results = jax.jit(lambda key: [gradient(form, key) for form in found])(jax.random.key(0))
+
     for result in results[1:]:
         assert error(result, results[0]) <= SAME
 

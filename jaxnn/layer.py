@@ -205,11 +205,21 @@ def fold(net: Layer, params: PyTree, cache: PyTree, dy: PyTree, observe: Observe
 
 
 def kept(cache: PyTree) -> PyTree:
-    """The cache, and no other arrays in its place.
+    """The cache, and on a CPU no other arrays in its place.
 
     A compiler sees forward and backward as one program. It would gladly keep what a mask was made of, a convolution's
-    output of four bytes a number, and make the mask of one byte again where it is used, as often as it is used. The
-    barrier, one for each array, so that one that nobody uses is dropped, has it keep the cache. (XLA's CPU compiler
-    heeds it from JAX 0.12 on.)
+    output of four bytes a number, and make the mask of one byte again where it is used, as often as it is used. A
+    barrier for each array has XLA's CPU compiler keep the cache (from JAX 0.12 on); one that nobody uses is dropped.
+    The TPU's fuses and recomputes with better judgement: there barriers cost memory.
     """
-    return jax.tree.map(lambda leaf: jax.lax.optimization_barrier(leaf) if hasattr(leaf, "dtype") else leaf, cache)
+    leaves, structure = jax.tree.flatten(cache)
+    return jax.tree.unflatten(structure, materialized(*leaves))
+
+
+def materialized(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """The arrays themselves; on a CPU each is made once, and not again at each of its uses."""
+
+    def by_barriers(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(map(jax.lax.optimization_barrier, arrays))
+
+    return jax.lax.platform_dependent(*arrays, cpu=by_barriers, default=lambda *arrays: arrays) if arrays else ()

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxnn.arrays import Shape, default_float, require_features, require_floating, require_positive
 from jaxnn.kernels.convolution import convolution, input_gradient, weight_gradient
-from jaxnn.layer import Backward, Forward, Init, recipe
+from jaxnn.layer import Backward, Forward, Init, materialized, recipe
 from jaxnn.layers.windowed import WeighedWindows
 
 
@@ -57,7 +57,7 @@ class _Conv(WeighedWindows):
 
     def backward(self, params: ConvParams, cache: ConvCache, dy: jax.Array) -> Backward:
         x, windows, spatial = cache.x, self._windows, cache.x.shape[1:-1]
-        dy = jax.lax.optimization_barrier(dy)  # it is used three times: what makes it shall not be done as often
+        (dy,) = materialized(dy)  # it is used three times
         dweight = weight_gradient(x, dy, windows, self.groups, self.precision)
         dbias = None if params.bias is None else jnp.sum(dy, axis=tuple(range(dy.ndim - 1)))
         dx = input_gradient(dy, params.weight, windows, self.groups, spatial, self.precision)

@@ -212,7 +212,6 @@ LAYERS = [
     LayerCase(Rescale(), (3,)),
     LayerCase(Rescale(0.5, -2.0), (2, 3)),
     LayerCase(Rescale(1 / 255), (2, 3), integer=True),
-    LayerCase(Rescale(1 / 255, dtype="float32"), (3,), integer=True),
     LayerCase(Reshape((2, 3)), (6,)),
     LayerCase(Reshape((3, -1)), (2, 6), 1),
     LayerCase(Reshape((2, 1)), (2,), integer=True),

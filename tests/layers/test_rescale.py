@@ -27,3 +27,11 @@ def test_floats_keep_their_dtype_and_have_a_gradient():
 def test_integers_follow_x64():
     with jax.enable_x64(True):
         assert Rescale().forward((), (), jnp.ones((1, 2), jnp.int32)).y.dtype == jnp.float64
+
+
+def test_integers_become_the_dtype_that_is_asked_for():
+    x = jnp.arange(6, dtype=jnp.uint8).reshape(2, 3)
+    y, _, cache = Rescale(0.5, dtype="bfloat16").forward((), (), x)
+    assert y.dtype == jnp.bfloat16
+    assert Rescale(0.5, dtype="bfloat16").backward((), cache, y).dx is None
+    assert Rescale(0.5, dtype="bfloat16").forward((), (), x.astype(jnp.float32)).y.dtype == jnp.float32

@@ -17,7 +17,9 @@ from table import CASES, LOSSES, slow_unless
 from jaxnn import Tanh, l1, l2, walk
 from jaxnn.audit import check
 from jaxnn.audit.subjects import subject_of
+from jaxnn.kernels.convolution import weight_gradient as weight_gradient_of_kernels
 from jaxnn.layer import Backward
+from jaxnn.layers import convolution
 
 # One mutant in so many, of every class: of those that are audited, and of those whose sort alone is asked.
 EVERY = 19
@@ -138,6 +140,26 @@ def test_only_backward_is_mutated():
     x, key = jnp.ones((2, 3)), jax.random.key(0)
     right = target.cases[0].recipe.forward((), (), x, key=key, train=True).y
     assert all(np.array_equal(each.forward((), (), x, key=key, train=True).y, right) for each in wrong)
+
+
+def test_a_form_for_another_platform_is_left_as_it_is(monkeypatch):
+    """It doesn't run here, so that whatever is wrong in it would pass for equivalent."""
+
+    def weight_gradient(x, dy, windows, groups, precision):
+        def here(x, dy):
+            return weight_gradient_of_kernels(x, 3 * dy / 3, windows, groups, precision)
+
+        def elsewhere(x, dy):
+            return weight_gradient_of_kernels(x, 5 * dy / 5, windows, groups, precision)
+
+        return jax.lax.platform_dependent(x, dy, tpu=elsewhere, default=here)
+
+    weight_gradient.__module__ = "jaxnn.kernels.by_platform"
+    monkeypatch.setattr(convolution, "weight_gradient", weight_gradient)
+    (target,) = [target for target in TARGETS if target.name == "Conv1D"]
+    names = [mutant.name for mutant in made(target, 0) if "through weight_gradient" in mutant.name]
+    assert any("3 * dy" in name for name in names)
+    assert not any("5 * dy" in name for name in names)
 
 
 @pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.name)

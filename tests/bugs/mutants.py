@@ -165,11 +165,11 @@ def _is_kernel(function: types.FunctionType) -> bool:
 
 
 def _run_here(target: Target) -> frozenset[types.CodeType]:
-    """The code of our functions that a target's rule runs, of a kernel's forms the one for this platform."""
+    """The code that a target's rule runs: of a kernel's forms, the one for this platform."""
     run = set()
 
     def note(frame: types.FrameType, event: str, _: Any) -> None:
-        if event == "call" and frame.f_globals.get("__name__", "").startswith("jaxnn."):
+        if event == "call":
             run.add(frame.f_code)
 
     trials, before = Trials(target.cases), sys.getprofile()

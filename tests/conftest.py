@@ -74,3 +74,10 @@ jax.monitoring.register_event_duration_secs_listener(_COMPILATIONS.listen)
 def compilations() -> Compilations:
     """Counts compilations: `with compilations.none(): ...`, or `compilations.count` before and after."""
     return _COMPILATIONS
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """A process may map so much memory and no more, and every compiled program maps some: XLA crashes at the limit."""
+    yield
+    jax.clear_caches()

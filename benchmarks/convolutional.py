@@ -4,7 +4,7 @@
 
 Networks: two convolutions of 3 x 3 with pooling and a hidden layer of 128 (`models.cnn`), the same with batch
 normalisation, three pre-activation residual blocks, LeNet-5. By machine: `jax.grad` of an idiomatic forward (a), of
-our own (b), and the best that `jax.checkpoint` makes of the latter (c). A row is a step as one compiled program, called
+our own (b), and the best that `jax.checkpoint` makes of either (c). A row is a step as one compiled program, called
 from Python; or three of them in one `lax.scan`, as in every loop of this library.
 
 Each candidate has a process of its own and they take turns (turns.py); the machine should have nothing else to do.
@@ -22,18 +22,18 @@ import numpy as np
 import timing
 from turns import Candidate, measured
 
-from jaxnn import optional
+from jaxnn import aot, optional
 
 RESULTS = Path(__file__).parent / "results" / "convolutional.json"
 NETWORKS = ("two-conv", "batch-norm", "residual", "lenet5")
 STEPS, SCAN_ROUNDS = 3, 5  # the library's convolutions take seconds a step inside of a scan
 HAND = "by hand"
 OURS = {
-    HAND: "hand",
-    "by hand, again": "hand",
-    "(a) jax.grad, idiomatic": "idiomatic",
-    "(b) jax.grad, our forward": "own",
-    "(c) jax.grad, checkpoint": "checkpoint",
+    HAND: aot.BY_HAND,
+    "by hand, again": aot.BY_HAND,
+    "(a) jax.grad, idiomatic": aot.IDIOMATIC,
+    "(b) jax.grad, our forward": aot.OWN_FORWARD,
+    "(c) jax.grad, checkpoint": aot.CHECKPOINT,
 }
 TORCH = {"PyTorch": "eager", "PyTorch, channels last": "channels_last", "PyTorch, compiled": "compiled"}
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#CC79A7", "#009E73", "#000000", "#999999")

@@ -14,7 +14,7 @@ from jax.tree_util import keystr
 
 from jaxnn.arrays import PyTree, Shape, is_floating, n_bytes
 from jaxnn.combinators import Remat, Serial
-from jaxnn.layer import Layer, Path
+from jaxnn.layer import Forward, Layer, Path
 
 
 class Kept(NamedTuple):
@@ -62,34 +62,31 @@ def _rows(path: Path, layer: Layer, x: Any) -> Iterator[Kept]:
         return
     for key, child in layer.children:
         yield from _rows((*path, key), child, x)
-        x = jax.eval_shape(_forward(child, x), *_arguments(child, x)).y
+        x = jax.eval_shape(_forward(child), *_arguments(child, x)).y
 
 
 def _kept(path: Path, layer: Layer, x: Any) -> Kept:
-    params, state, _, key = _arguments(layer, x)
-    by_hand, with_remat = (
-        _distinct_bytes(lambda params, state, x, key, of=of: _forward(of, x)(params, state, x, key).cache, *arguments)
-        for of, arguments in ((layer, _arguments(layer, x)), (Remat(layer), _arguments(Remat(layer), x)))
-    )
-
     def residuals(params: PyTree, state: PyTree, x: Any, key: Any) -> Any:
         differentiable = (params, x) if is_floating(x) else (params,)
-        of = lambda params, x=x: _forward(layer, x)(params, state, x, key).y  # noqa: E731
-        return jax.vjp(of, *differentiable)[1]
+        return jax.vjp(lambda params, x=x: _forward(layer)(params, state, x, key).y, *differentiable)[1]
 
-    automatic = _distinct_bytes(residuals, params, state, x, key)
-    return Kept(
-        keystr(path), repr(layer), layer.output_shape(x.shape[1:]), by_hand, automatic, max(by_hand - with_remat, 0)
+    by_hand, with_remat = (
+        _distinct_bytes(lambda *arguments, of=of: _forward(of)(*arguments).cache, *_arguments(of, x))
+        for of in (layer, Remat(layer))
     )
+    automatic = _distinct_bytes(residuals, *_arguments(layer, x))
+    saved = max(by_hand - with_remat, 0)
+    return Kept(keystr(path), repr(layer), layer.output_shape(x.shape[1:]), by_hand, automatic, saved)
 
 
 def _arguments(layer: Layer, x: Any) -> tuple:
+    """Params, state, x and key, as shapes."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     params, state = jax.eval_shape(lambda key: layer.init(key, x.shape[1:]), key)
     return params, state, x, key
 
 
-def _forward(layer: Layer, x: Any) -> Callable[..., Any]:
+def _forward(layer: Layer) -> Callable[..., Forward]:
     return lambda params, state, x, key: layer.forward(params, state, x, key=key, train=True)
 
 

@@ -57,15 +57,10 @@ class mixed:
             state: PyTree,
             x: jax.Array,
             target: jax.Array,
-            *,
-            key: jax.Array | None = None,
-            weights: jax.Array | None = None,
-            train: bool = True,
-            axis_name: str | None = None,
+            **call: Any,
         ) -> Gradient:
             whole = params_dtype(params)
             of = self.gradient(short, _From(loss, self.compute, whole.name), **options)
-            call = {"key": key, "weights": weights, "train": train, "axis_name": axis_name}
             found = of(_cast(params, compute), state, _cast(x, compute), target, **call)
             extra = penalty_value(penalty, params)
             grads = _cast(found.grads, whole)

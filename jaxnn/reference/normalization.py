@@ -82,20 +82,36 @@ class BatchNorm:
         return Backward(dparams, dx.reshape(x.shape))
 
 
+class _SetBySet:
+    """Forward and backward of what has `sets`, where each lies in x, and of one set `normalized` and its `jacobian`."""
+
+    def forward(
+        self: Any, params: NormParams, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
+        normalized = np.zeros_like(x)
+        for place in self.sets(x):
+            normalized[place] = self.normalized(x[place])
+        y = normalized if params.scale is None else params.scale * normalized
+        return Forward(y if params.bias is None else y + params.bias, state, (x, normalized))
+
+    def backward(self: Any, params: NormParams, cache: Any, dy: np.ndarray) -> Backward:
+        x, normalized = cache
+        dscale = None if params.scale is None else _summed(dy * normalized, params.scale)
+        dbias = None if params.bias is None else _summed(dy, params.bias)
+        dnormalized = dy if params.scale is None else params.scale * dy
+        dx = np.zeros_like(x)
+        for place in self.sets(x):
+            jacobian = self.jacobian(x[place].ravel())  # [i, j]
+            dx[place] = (dnormalized[place].ravel() @ jacobian).reshape(x[place].shape)
+        return Backward(NormParams(dscale, dbias), dx)
+
+
 @dataclass(frozen=True)
-class LayerNorm:
+class LayerNorm(_SetBySet):
     """y = scale (x - mu) / sqrt(var + epsilon) + bias, with mu and var of the last n_axes axes of each example."""
 
     n_axes: int = 1
     epsilon: float = 1e-5
-
-    def forward(
-        self, params: NormParams, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
-    ) -> Forward:
-        return _forward(self, params, state, x)
-
-    def backward(self, params: NormParams, cache: Any, dy: np.ndarray) -> Backward:
-        return _backward(self, params, cache, dy)
 
     def sets(self, x: np.ndarray) -> Iterator[Any]:
         """Where each set lies in x."""
@@ -112,19 +128,11 @@ class LayerNorm:
 
 
 @dataclass(frozen=True)
-class GroupNorm:
+class GroupNorm(_SetBySet):
     """y = scale (x - mu) / sqrt(var + epsilon) + bias, with mu and var of each example and group of channels."""
 
     groups: int
     epsilon: float = 1e-5
-
-    def forward(
-        self, params: NormParams, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
-    ) -> Forward:
-        return _forward(self, params, state, x)
-
-    def backward(self, params: NormParams, cache: Any, dy: np.ndarray) -> Backward:
-        return _backward(self, params, cache, dy)
 
     def sets(self, x: np.ndarray) -> Iterator[Any]:
         size = x.shape[-1] // self.groups
@@ -137,18 +145,10 @@ class GroupNorm:
 
 
 @dataclass(frozen=True)
-class RMSNorm:
+class RMSNorm(_SetBySet):
     """y = scale x / sqrt(mean x^2 + epsilon) in each row;  with s the root's inverse, ds/dx_j = -1/2 s^3 2/n x_j."""
 
     epsilon: float = 1e-6
-
-    def forward(
-        self, params: NormParams, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
-    ) -> Forward:
-        return _forward(self, params, state, x)
-
-    def backward(self, params: NormParams, cache: Any, dy: np.ndarray) -> Backward:
-        return _backward(self, params, cache, dy)
 
     def sets(self, x: np.ndarray) -> Iterator[Any]:
         yield from np.ndindex(x.shape[:-1])
@@ -160,26 +160,6 @@ class RMSNorm:
         s = 1 / np.sqrt((x**2).mean() + self.epsilon)
         ds = -1 / 2 * s**3 * 2 / x.size * x
         return s * np.eye(x.size) + np.outer(x, ds)
-
-
-def _forward(layer: Any, params: NormParams, state: Tree, x: np.ndarray) -> Forward:
-    normalized = np.zeros_like(x)
-    for place in layer.sets(x):
-        normalized[place] = layer.normalized(x[place])
-    y = normalized if params.scale is None else params.scale * normalized
-    return Forward(y if params.bias is None else y + params.bias, state, (x, normalized))
-
-
-def _backward(layer: Any, params: NormParams, cache: Any, dy: np.ndarray) -> Backward:
-    x, normalized = cache
-    dscale = None if params.scale is None else _summed(dy * normalized, params.scale)
-    dbias = None if params.bias is None else _summed(dy, params.bias)
-    dnormalized = dy if params.scale is None else params.scale * dy
-    dx = np.zeros_like(x)
-    for place in layer.sets(x):
-        jacobian = layer.jacobian(x[place].ravel())  # [i, j]
-        dx[place] = (dnormalized[place].ravel() @ jacobian).reshape(x[place].shape)
-    return Backward(NormParams(dscale, dbias), dx)
 
 
 def _summed(x: np.ndarray, param: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ def in_no_table(names):
         name
         for name, each in vars(jaxnn).items()
         if inspect.isclass(each) and not getattr(each, "_is_protocol", False) and name not in seen
-        if hasattr(each, "backward") or hasattr(each, "gradient")
+        if hasattr(each, "backward") or (hasattr(each, "gradient") and hasattr(each, "value"))
     ]
 
 

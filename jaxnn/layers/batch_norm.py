@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating, widened
 from jaxnn.axes import mean_over, n_devices, require_axis
-from jaxnn.layer import Backward, Forward, Init, recipe
+from jaxnn.layer import Backward, Forward, Init, materialized, recipe
 
 
 class BatchNormParams(NamedTuple):
@@ -103,7 +103,7 @@ class BatchNorm:
     # sums in dx complete; dbias and dscale stay a device's own part, because params' gradients are added up outside.
     def backward(self, params: BatchNormParams, cache: BatchNormCache, dy: jax.Array) -> Backward:
         x, mean, inverse_std, train = cache
-        dy = widened(dy)
+        (dy,) = materialized(widened(dy))  # it is used three times
         scale = params.scale.astype(dy.dtype)
         rows, n_rows = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
         normalized = _normalized(widened(x), mean, inverse_std)

@@ -18,11 +18,13 @@ WORKER = Path(__file__).with_name("worker.py")
 
 
 class Candidate(NamedTuple):
-    """A peer's candidate: its name in tables, the module of peers/, the name there, and the interpreter that has it."""
+    """A peer's candidate: its name in tables, the module of peers/, the name there, what its spec has besides the
+    others', and the interpreter that has it."""
 
     label: str
     peer: str
     name: str
+    spec: tuple[tuple[str, object], ...] = ()
     python: str = sys.executable
 
 
@@ -54,7 +56,7 @@ def measured(candidates, spec, n_rounds, seed=0, log=print):
 
 @contextlib.contextmanager
 def _started(candidate, spec):
-    command = [candidate.python, str(WORKER), candidate.peer, candidate.name, json.dumps(spec)]
+    command = [candidate.python, str(WORKER), candidate.peer, candidate.name, json.dumps(spec | dict(candidate.spec))]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ)
     try:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, Protocol, dataclass_transform, runtime_check
 import jax
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, Shape
+from jaxnn.arrays import PyTree, Shape, is_floating_array
 
 Path = tuple[Any, ...]
 Notes = OrderedDict[str, Any]
@@ -205,15 +205,15 @@ def fold(net: Layer, params: PyTree, cache: PyTree, dy: PyTree, observe: Observe
 
 
 def kept(cache: PyTree) -> PyTree:
-    """The cache, and on a CPU no other arrays in its place.
+    """The cache, and on a CPU no other arrays in the place of its masks and winners.
 
     A compiler sees forward and backward as one program. It would gladly keep what a mask was made of, a convolution's
     output of four bytes a number, and make the mask of one byte again where it is used, as often as it is used. A
-    barrier for each array has XLA's CPU compiler keep the cache (from JAX 0.12 on); one that nobody uses is dropped.
+    barrier for each array that isn't floating has XLA's CPU compiler keep it (from JAX 0.12 on); one that nobody uses
+    is dropped. Floating ones are as large as what they are made of, and a barrier would be a copy now and then.
     The TPU's fuses and recomputes with better judgement: there barriers cost memory.
     """
-    leaves, structure = jax.tree.flatten(cache)
-    return jax.tree.unflatten(structure, materialized(*leaves))
+    return jax.tree.map(lambda leaf: leaf if is_floating_array(leaf) else materialized(leaf)[0], cache)
 
 
 def materialized(*arrays: jax.Array) -> tuple[jax.Array, ...]:

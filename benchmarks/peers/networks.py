@@ -1,32 +1,41 @@
-"""The networks that are measured, in jaxnn, and the data; the peers have the same ones in their own words."""
+"""The networks that are measured, in jaxnn; the peers have the same ones in their own words."""
 
-import numpy as np
+from peers.specs import N_CLASSES
 
 import jaxnn
-from jaxnn.models import batch_norm_cnn, cnn, lenet5, mlp, residual_block
-
-N_CLASSES = 10
+from jaxnn.models import ACTIVATIONS, batch_norm_cnn, cnn, lenet5, residual_block
 
 
-def residual(n_blocks=3, width=32):
+def mlp(spec):
+    _, *hidden, n_out = spec["sizes"]
+    activation = ACTIVATIONS[spec["activation"]]
+    layers = (layer for n in hidden for layer in (jaxnn.Dense(n), activation))
+    return jaxnn.Serial(*layers, jaxnn.Dense(n_out))
+
+
+def residual(spec, n_blocks=3, width=32):
     """A stem, pre-activation blocks of one width, and a linear layer on the means of channels."""
     blocks = [residual_block(width) for _ in range(n_blocks)]
     head = (jaxnn.BatchNorm(), jaxnn.ReLU(), jaxnn.GlobalAvgPool(), jaxnn.Dense(N_CLASSES))
     return jaxnn.Serial(jaxnn.Conv2D(width, bias=False), *blocks, *head)
 
 
+def deep(spec):
+    """One block `depth` times, as one `Repeat` or layer by layer."""
+    block = jaxnn.Serial(jaxnn.Dense(spec["width"]), jaxnn.Tanh())
+    blocks = [block] * spec["depth"] if spec.get("unrolled") else [jaxnn.Repeat(block, spec["depth"])]
+    return jaxnn.Serial(jaxnn.Dense(spec["width"]), *blocks, jaxnn.Dense(N_CLASSES))
+
+
 NETWORKS = {
-    "two-conv": lambda: cnn((32, 64), N_CLASSES, hidden=(128,)),
-    "batch-norm": lambda: batch_norm_cnn(N_CLASSES),
+    "two-conv": lambda spec: cnn((32, 64), N_CLASSES, hidden=(128,)),
+    "batch-norm": lambda spec: batch_norm_cnn(N_CLASSES),
     "residual": residual,
-    "lenet5": lambda: lenet5(N_CLASSES),
-    "mlp": lambda: mlp((128,), N_CLASSES, "sigmoid"),
+    "lenet5": lambda spec: lenet5(N_CLASSES),
+    "mlp": mlp,
+    "deep": deep,
 }
-SHAPE = (28, 28, 1)
 
 
-def data(batch_size):
-    """Images (B, 28, 28, 1) in float32 and labels (B,)."""
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(batch_size, *SHAPE)).astype(np.float32)
-    return images, rng.integers(0, N_CLASSES, batch_size)
+def network(spec):
+    return NETWORKS[spec["network"]](spec)

@@ -1,57 +1,96 @@
 """jaxnn by hand, and its automatic opponents: the forms of `jaxnn.aot`, here to be run.
 
-A turn is a step of gradient descent with momentum on one batch, or `spec["steps"]` of them in one `lax.scan`.
+A turn is one step on one batch, called from Python; with `spec["steps"]`, so many steps on as many batches in one
+`lax.scan`; with `spec["members"]`, that of so many networks by `vmap`; with `spec["devices"]`, a step whose batch is
+shared over so many devices, as `jaxnn.parallel.data_parallel` shares it.
 """
 
 import time
 
 import jax
 import jax.numpy as jnp
-from peers.networks import NETWORKS, SHAPE, data
+from jax.sharding import PartitionSpec as P
+from peers.networks import network
+from peers.specs import batches, shape
 
 import jaxnn
 from jaxnn import aot
+from jaxnn.parallel import AXIS
 
 LOSS = jaxnn.SoftmaxCrossEntropy()
-RULE = jaxnn.momentum(0.01, 0.9)
+RULES = {"momentum": jaxnn.momentum(0.01, 0.9), "adam": jaxnn.adam(0.001)}
 
 
-def compiled(form, x, t, n_steps):
-    """(what a step changes, the program, facts about it); of no `n_steps`, one step without a loop."""
-    params, state = form.net.init(jax.random.key(0), SHAPE)
-    one = aot.training_step(form.gradient, RULE)
+def candidate(name, spec):
+    """The fastest form of a kind of `aot.KINDS`; `least_temporary_bytes` are those of the form with the fewest."""
+    jax.config.update("jax_num_cpu_devices", spec.get("devices") or 1)
+    x, t = map(jnp.asarray, batches(spec))
+    net = network(spec)
+    net = aot.across_devices(net) if spec.get("devices", 1) > 1 else net
+    found = [prepared(form, spec, x, t) for form in aot.forms(net, LOSS) if form.kind == name]
+    turn, facts = min(found, key=lambda each: seconds(each[0]) if len(found) > 1 else 0)
+    return turn, facts | {"least_temporary_bytes": min(each["temporary_bytes"] for _, each in found)}
 
-    def step(carry, x, t):
-        *carry, loss = one(*carry, jax.random.key(0), x, t)
-        return tuple(carry), loss
+
+def prepared(form, spec, x, t):
+    """A form's turn, compiled, and facts about it."""
+    rule = RULES[spec.get("update", "momentum")]
+    step, n_members = one_step(form.gradient, rule, spec.get("devices", 1)), spec.get("members")
+
+    def begin(key):
+        params, state = form.net.init(key, shape(spec))
+        return params, state, rule.init(params)
 
     def steps(carry, x, t):
-        return jax.lax.scan(lambda carry, _: step(carry, x, t), carry, length=n_steps)
+        return jax.lax.scan(lambda carry, batch: step(carry, *batch), carry, (x, t))
 
-    carry = params, state, RULE.init(params)
+    turn, arguments = (steps, (x, t)) if spec.get("steps") else (step, (x[0], t[0]))
+    if n_members:
+        carry = jax.vmap(begin)(jax.random.split(jax.random.key(0), n_members))
+        turn = jax.vmap(turn, in_axes=(0, None, None))
+    else:
+        carry = begin(jax.random.key(0))
     began = time.perf_counter()
-    program = jax.jit(steps if n_steps else step, donate_argnums=0).lower(carry, x, t).compile()
-    facts = {
-        "compile_seconds": time.perf_counter() - began,
+    program = jax.jit(turn, donate_argnums=0).lower(carry, *arguments).compile()
+    compile_seconds = time.perf_counter() - began
+    arguments = jax.device_put(arguments, program.input_shardings[0][1:])
+    carried = [jax.device_put(carry, program.input_shardings[0][0])]
+
+    def run():
+        carried[0], loss = program(carried[0], *arguments)
+        jax.block_until_ready(loss)
+
+    return run, {
+        "compile_seconds": compile_seconds,
         "form": form.name,
-        "n_params": jaxnn.arrays.size(params),
+        "n_params": jaxnn.arrays.size(carry[0]),
         "temporary_bytes": program.memory_analysis().temp_size_in_bytes,
         "flops": (program.cost_analysis() or {}).get("flops"),
         "version": f"jax {jax.__version__}",
     }
-    return carry, program, facts
 
 
-def candidate(name, spec):
-    """Of a kind of `aot.KINDS` the form with the least temporary memory."""
-    x, t = map(jnp.asarray, data(spec["batch"]))
-    forms = [form for form in aot.forms(NETWORKS[spec["network"]](), LOSS) if form.kind == name]
-    found = [compiled(form, x, t, spec.get("steps")) for form in forms]
-    carry, program, facts = min(found, key=lambda each: each[2]["temporary_bytes"])
-    carried = [carry]
+def one_step(gradient, rule, n_devices):
+    """(carry, x, t) -> (carry, loss), where the carry is params, state and the rule's state."""
+    axis_name = AXIS if n_devices > 1 else None
+    step = aot.training_step(gradient, rule, axis_name)
+    if axis_name:
+        mesh = jax.make_mesh((n_devices,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
+        step = jax.shard_map(step, mesh=mesh, in_specs=(*(P(),) * 4, P(AXIS), P(AXIS)), out_specs=P())
 
-    def turn():
-        carried[0], loss = program(carried[0], x, t)
-        jax.block_until_ready(loss)
+    def carrying(carry, x, t):
+        *carry, loss = step(*carry, jax.random.key(0), x, t)
+        return tuple(carry), loss
 
-    return turn, facts
+    return carrying
+
+
+def seconds(turn, n=3):
+    """The least of a few turns, after one to warm up."""
+    turn()
+    found = []
+    for _ in range(n):
+        began = time.perf_counter()
+        turn()
+        found.append(time.perf_counter() - began)
+    return min(found)

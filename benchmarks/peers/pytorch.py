@@ -1,17 +1,28 @@
-"""The same networks and the same step in PyTorch: eager, eager in channels_last, and compiled in channels_last."""
+"""The same networks and the same step in PyTorch: "eager", "channels_last" and "compiled" in channels_last; for many
+networks "one by one", and "vmap" of `torch.func`.
 
+The environment's THREADS says how many, or PyTorch chooses. It has no loop to compile: steps are called from Python.
+"""
+
+import itertools
 import os
 import time
 
 import torch
-from torch import nn
+from peers.specs import batches
+from torch import func, nn
 
 THREADS = int(os.environ.get("THREADS", "0"))
 if THREADS:
     torch.set_num_threads(THREADS)
+UPDATES = {
+    "momentum": lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.9),
+    "adam": lambda params: torch.optim.Adam(params, lr=0.001),
+}
+ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 
 
-def two_conv(batch_norm=False):
+def two_conv(spec, batch_norm=False):
     norm = nn.BatchNorm2d if batch_norm else (lambda n: nn.Identity())
     hidden = [nn.Linear(64 * 49, 128, bias=not batch_norm), nn.BatchNorm1d(128) if batch_norm else nn.Identity()]
     return nn.Sequential(
@@ -24,61 +35,98 @@ def two_conv(batch_norm=False):
 class Block(nn.Module):
     def __init__(self, width):
         super().__init__()
-        conv = lambda: nn.Conv2d(width, width, 3, padding=1, bias=False)  # noqa: E731
-        self.f = nn.Sequential(
-            nn.BatchNorm2d(width), nn.ReLU(), conv(), nn.BatchNorm2d(width), nn.ReLU(), conv()
-        )  # fmt: skip
+        layers = []
+        for _ in range(2):
+            layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1, bias=False)]
+        self.f = nn.Sequential(*layers)
 
     def forward(self, x):
         return x + self.f(x)
 
 
-def residual(n_blocks=3, width=32):
+def residual(spec, n_blocks=3, width=32):
     head = (nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
     return nn.Sequential(nn.Conv2d(1, width, 3, padding=1, bias=False), *(Block(width) for _ in range(n_blocks)), *head)
 
 
-def lenet5():
+def lenet5(spec):
     return nn.Sequential(
         *(nn.Conv2d(1, 6, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(6, 16, 5), nn.MaxPool2d(2), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
     )
 
 
-def mlp():
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.Sigmoid(), nn.Linear(128, 10))
+def mlp(spec):
+    sizes, layers = spec["sizes"], []
+    for n_in, n_out in itertools.pairwise(sizes):
+        layers += [nn.Linear(n_in, n_out), ACTIVATIONS[spec["activation"]]()]
+    return nn.Sequential(*layers[:-1])
 
 
 NETWORKS = {
     "two-conv": two_conv,
-    "batch-norm": lambda: two_conv(batch_norm=True),
+    "batch-norm": lambda spec: two_conv(spec, batch_norm=True),
     "residual": residual,
     "lenet5": lenet5,
     "mlp": mlp,
 }
+LOSS = nn.functional.cross_entropy
 
 
 def candidate(name, spec):
     torch.manual_seed(0)
-    net, loss = NETWORKS[spec["network"]](), nn.CrossEntropyLoss()
-    x, t = torch.randn(spec["batch"], 1, 28, 28), torch.randint(10, (spec["batch"],))
-    if name != "eager":
-        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
-    n_params = sum(p.numel() for p in net.parameters())
-    forward = torch.compile(net) if name == "compiled" else net
-
-    def turn():
-        for _ in range(spec.get("steps") or 1):
-            optimizer.zero_grad(set_to_none=True)
-            loss(forward(x), t).backward()
-            optimizer.step()
-
+    x, t = map(torch.as_tensor, batches(spec))
+    if spec["network"] != "mlp":
+        x = x.movedim(-1, 2)  # channels first; channels_last is this order of axes, and the other one in memory
+        x = x.contiguous() if name == "eager" else x
+    calls = list(zip(x, t, strict=True))
+    nets = [NETWORKS[spec["network"]](spec) for _ in range(spec.get("members") or 1)]
+    if name == "vmap":
+        turn = members_at_once(nets, calls)
+    else:
+        turn = one_by_one(nets, calls, name, spec)
     began = time.perf_counter()
     turn()
-    facts = {
+    return turn, {
         "compile_seconds": time.perf_counter() - began,
-        "n_params": n_params,
+        "n_params": sum(p.numel() for net in nets for p in net.parameters()),
         "version": f"torch {torch.__version__}",
+        "threads": torch.get_num_threads(),
     }
-    return turn, facts
+
+
+def one_by_one(nets, calls, name, spec):
+    steps = []
+    for net in nets:
+        net = net.to(memory_format=torch.channels_last) if name in ("channels_last", "compiled") else net
+        optimizer = UPDATES[spec.get("update", "momentum")](net.parameters())
+        steps.append((torch.compile(net) if name == "compiled" else net, optimizer))
+
+    def turn():
+        for forward, optimizer in steps:
+            for x, t in calls:
+                optimizer.zero_grad(set_to_none=True)
+                LOSS(forward(x), t).backward()
+                optimizer.step()
+
+    return turn
+
+
+def members_at_once(nets, calls, learning_rate=0.01, decay=0.9):
+    """All members' steps by `torch.func.vmap`; momentum's few lines are written out, for optimisers know no members."""
+    params, buffers = func.stack_module_state(nets)
+    params = {name: leaf.detach() for name, leaf in params.items()}
+    velocity = {name: torch.zeros_like(leaf) for name, leaf in params.items()}
+
+    def loss(params, buffers, x, t):
+        return LOSS(func.functional_call(nets[0], (params, buffers), (x,)), t)
+
+    gradient = func.vmap(func.grad(loss), in_dims=(0, 0, None, None))
+
+    def turn():
+        for x, t in calls:
+            for name, grad in gradient(params, buffers, x, t).items():
+                velocity[name].mul_(decay).add_(grad)
+                params[name].sub_(velocity[name], alpha=learning_rate)
+
+    return turn

@@ -103,7 +103,7 @@ class BatchNorm:
     # sums in dx complete; dbias and dscale stay a device's own part, because params' gradients are added up outside.
     def backward(self, params: BatchNormParams, cache: BatchNormCache, dy: jax.Array) -> Backward:
         x, mean, inverse_std, train = cache
-        (dy,) = materialized(widened(dy))  # it is used three times
+        x, dy = materialized(x, widened(dy))  # they are used three times
         scale = params.scale.astype(dy.dtype)
         rows, n_rows = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
         normalized = _normalized(widened(x), mean, inverse_std)

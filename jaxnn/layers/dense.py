@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxnn.arrays import Shape, default_float, require_features, require_floating, require_positive
 from jaxnn.initializers import He, Zeros
-from jaxnn.layer import Backward, Forward, Init, recipe
+from jaxnn.layer import Backward, Forward, Init, materialized, recipe
 
 
 class DenseParams(NamedTuple):
@@ -71,7 +71,9 @@ class Dense:
     def backward(self, params: DenseParams, cache: DenseCache, dy: jax.Array) -> Backward:
         x = cache.x
         rows = tuple(range(x.ndim - 1))
-        dweight = jnp.tensordot(x, dy, axes=(rows, rows), precision=self.precision)  # sum_r x_r^T dy_r
+        (dy,) = materialized(dy)  # it is used three times
+        # sum_r x_r^T dy_r, as (sum_r dy_r^T x_r)^T: with many dy for one x, by `vmap`, one product of many rows
+        dweight = jnp.tensordot(dy, x, axes=(rows, rows), precision=self.precision).T
         dbias = None if params.bias is None else jnp.sum(dy, axis=rows)  # sum_r dy_r
         dx = jnp.matmul(dy, params.weight.T, precision=self.precision)  # dy W^T
         return Backward(DenseParams(dweight, dbias), dx)

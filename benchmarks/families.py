@@ -1,0 +1,148 @@
+"""What the suite measures: families of rows; a row is a spec (see peers/specs.py) and the candidates that meet it."""
+
+from typing import NamedTuple
+
+from turns import Candidate
+
+from jaxnn import aot
+
+HAND = "by hand"
+CONTROL = "by hand, again"
+OURS = {
+    HAND: aot.BY_HAND,
+    CONTROL: aot.BY_HAND,
+    "(a) jax.grad, idiomatic": aot.IDIOMATIC,
+    "(b) jax.grad, our forward": aot.OWN_FORWARD,
+    "(c) jax.grad, checkpoint": aot.CHECKPOINT,
+}
+IMAGE_NETWORKS = ("two-conv", "batch-norm", "residual", "lenet5")
+BATCH = 128
+
+
+class Row(NamedTuple):
+    """`at` is where it stands on the family's axis: a name, or a number."""
+
+    at: str | float
+    spec: dict
+    candidates: tuple[Candidate, ...]
+
+
+class Family(NamedTuple):
+    """`axis` names what a row's `at` is; numbers are drawn as lines, names as bars. `note` goes under the table."""
+
+    name: str
+    axis: str
+    rows: tuple[Row, ...]
+    n_rounds: int
+    note: str = ""
+
+
+def ours(*kinds, peer="ours"):
+    return tuple(Candidate(label, peer, OURS[label]) for label in kinds or OURS)
+
+
+def families(torch):
+    """All of them; `torch` is an interpreter that has PyTorch, or None."""
+
+    def pytorch(*names):
+        labels = {"eager": "PyTorch", "channels_last": "PyTorch, channels last", "compiled": "PyTorch, compiled"}
+        return tuple(Candidate(labels.get(n, f"PyTorch, {n}"), "pytorch", n, python=torch) for n in names if torch)
+
+    def flax_and_equinox(*forms):
+        peers = {"Flax NNX": "flax_nnx", "Equinox": "equinox_optax"}
+        return tuple(
+            Candidate(f"{label}, {form}" if len(forms) > 1 else label, peer, form)
+            for label, peer in peers.items()
+            for form in forms
+        )
+
+    def networks():
+        for name in IMAGE_NETWORKS:
+            peers = pytorch("eager", "channels_last", "compiled") + flax_and_equinox("jit")
+            yield Row(name, {"network": name, "batch": BATCH}, ours() + peers)
+
+    def in_scan():
+        for name in ("two-conv", "batch-norm", "lenet5"):
+            yield Row(name, {"network": name, "batch": BATCH, "steps": 3}, ours())
+        spec = {"operation": "dW of convolution 3 x 3, 32 to 64", "batch": BATCH, "steps": 3}
+        yield Row("dW of convolution", spec, ours(*list(OURS)[:4], peer="operations"))
+
+    def operations():
+        from peers.operations import OPERATIONS, WEIGHT_GRADIENTS
+
+        for name in [*OPERATIONS, *WEIGHT_GRADIENTS]:
+            yield Row(name, {"operation": name, "batch": BATCH}, ours(*list(OURS)[:4], peer="operations"))
+
+    def perceptrons():
+        others = (
+            Candidate("scikit-learn", "sklearn_mlp", "partial_fit"),
+            Candidate("NumPy, plain", "numpy_mlp", "loop"),
+        )
+        peers = pytorch("eager", "compiled") + flax_and_equinox("jit", "scan") + others
+        for batch, steps in ((1, 256), (32, 64), (128, 32), (1024, 8)):
+            spec = {"network": "mlp", "sizes": [784, 128, 10], "activation": "sigmoid", "batch": batch, "steps": steps}
+            yield Row(f"784-128-10, {batch}", spec, ours() + peers)
+        spec = {"network": "mlp", "sizes": [4, 32, 16, 4], "activation": "tanh", "batch": 200, "steps": 64}
+        yield Row("4-32-16-4, Adam, 200", spec | {"update": "adam"}, ours() + peers[:-1])
+
+    def ensembles():
+        for members in (1, 4, 16, 64, 256):
+            spec = {"network": "mlp", "sizes": [64, 32, 10], "activation": "sigmoid", "batch": 32, "steps": 50}
+            one_by_one = pytorch("one by one") if members <= 64 else ()
+            yield Row(members, spec | {"members": members}, ours() + one_by_one + pytorch("vmap"))
+
+    def batches():
+        for batch in (1, 8, 32, 128, 512):
+            spec = {"network": "two-conv", "batch": batch}
+            yield Row(batch, spec, ours() + pytorch("channels_last"))
+
+    def widths():
+        for width in (32, 128, 512, 2048):
+            spec = {"network": "mlp", "sizes": [784, width, width, 10], "activation": "sigmoid", "batch": BATCH}
+            yield Row(width, spec | {"steps": 4}, ours() + pytorch("eager"))
+
+    def depths():
+        for depth in (4, 16, 64, 256):
+            spec = {"network": "deep", "width": 64, "depth": depth, "batch": 32, "steps": 16}
+            unrolled = (("unrolled", True),)
+            layer_by_layer = (
+                Candidate("by hand, layer by layer", "ours", aot.BY_HAND, unrolled),
+                Candidate("(a) jax.grad, layer by layer", "ours", aot.IDIOMATIC, unrolled),
+            )
+            yield Row(depth, spec, ours() + (layer_by_layer if depth <= 64 else ()))
+
+    def devices():
+        for n in (1, 2, 4):
+            yield Row(n, {"network": "two-conv", "batch": 2 * BATCH, "devices": n}, ours(*list(OURS)[:4]))
+
+    return [
+        Family("networks", f"network, batch {BATCH}, a call", tuple(networks()), 60),
+        Family(
+            "in-scan",
+            f"network, batch {BATCH}, in lax.scan",
+            tuple(in_scan()),
+            5,
+            "Three steps on three batches in one program. Left out: the residual network, whose automatic step takes "
+            "a minute here.",
+        ),
+        Family("operations", f"operation, batch {BATCH}", tuple(operations()), 60, "Forward, dparams and dx."),
+        Family(
+            "perceptrons",
+            "network, batch",
+            tuple(perceptrons()),
+            60,
+            "jit: steps called from Python; scan: one program.",
+        ),
+        Family("ensembles", "networks of 64-32-10, 50 steps at batch 32", tuple(ensembles()), 20),
+        Family("batch", "batch, two-conv", tuple(batches()), 20),
+        Family("width", "hidden neurons, 784-n-n-10", tuple(widths()), 20),
+        Family("depth", "blocks of Dense(64) and Tanh", tuple(depths()), 20, "By Repeat, but where it says otherwise."),
+        Family(
+            "devices",
+            "devices, two-conv, batch 256 shared over them",
+            tuple(devices()),
+            20,
+            "Devices are threads of this machine, which has 2 cores: one device already uses both in its larger "
+            "operations, so this shows what sharing costs, not what devices would gain.",
+        ),
+    ]

@@ -14,6 +14,7 @@ STYLES = dict(
     )
 )
 OTHERS = [("#009E73", "^"), ("#000000", "x"), ("#56B4E9", "+"), ("#999999", "*"), ("#F0E442", "p"), ("#7F3C8D", "h")]
+HATCHES = ("", "////", "....")  # for the second and third use of a colour
 
 
 def write(path, families, rows):
@@ -73,14 +74,16 @@ def significant(value, digits=3):
 
 
 def styles(families, rows):
-    """A colour and a marker for every candidate, the same in all panels."""
+    """A colour, a marker and a hatch for every candidate, the same in all panels."""
     labels = dict.fromkeys(label for family in families for row in of(family, rows) for label in row["over_hand"])
     others = [label for label in labels if label not in (*STYLES, CONTROL)]
-    return STYLES | {label: OTHERS[i % len(OTHERS)] for i, label in enumerate(others)}
+    styles = {label: (*style, "") for label, style in STYLES.items()}
+    return styles | {label: (*OTHERS[i % len(OTHERS)], HATCHES[i // len(OTHERS)]) for i, label in enumerate(others)}
 
 
 def plot(families, rows, path, draw):
     figure = optional.require("matplotlib.figure", "plot").Figure(figsize=(12, 8), layout="constrained")
+    ticker = optional.require("matplotlib.ticker", "plot")
     n_columns = 2 if draw is bars else 3
     panels = figure.subplots(-(-len(families) // n_columns), n_columns, squeeze=False)
     style = styles(families, rows)
@@ -88,6 +91,9 @@ def plot(families, rows, path, draw):
     for panel, family in zip(panels.flat, families, strict=False):
         draw(panel, family, of(family, rows), style)
         panel.set(title=family.name, yscale="log")
+        panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("")
         panel.grid(alpha=0.3, axis="both" if draw is growth else "y")
         drawn |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     for panel in panels.flat[len(families) :]:
@@ -104,9 +110,9 @@ def bars(panel, family, rows, style):
         ratios = np.array([row["over_hand"].get(label, [np.nan] * 3) for row in rows])
         places = np.arange(len(rows)) + (k - (len(labels) - 1) / 2) * width
         reach = np.abs(ratios[:, 1:] - ratios[:, :1]).T
-        panel.bar(
-            places, ratios[:, 0], width, yerr=reach, label=label, color=style[label][0], error_kw={"linewidth": 0.6}
-        )
+        colour, _, hatch = style[label]
+        looks = {"color": colour, "hatch": hatch, "edgecolor": "white", "error_kw": {"linewidth": 0.6}}
+        panel.bar(places, ratios[:, 0], width, yerr=reach, label=label, **looks)
     panel.axhline(1, color="black", linewidth=0.8)
     panel.set_xticks(np.arange(len(rows)), [row["at"] for row in rows], rotation=20, ha="right")
     panel.set_ylabel("time over that by hand [1]")
@@ -114,7 +120,7 @@ def bars(panel, family, rows, style):
 
 def growth(panel, family, rows, style):
     """Milliseconds a step against the family's number."""
-    for label, (colour, marker) in style.items():
+    for label, (colour, marker, _) in style.items():
         points = [(row["at"], row["milliseconds"][label]["min"]) for row in rows if label in row["milliseconds"]]
         if points:
             panel.plot(*zip(*points, strict=True), label=label, color=colour, marker=marker, fillstyle="none")

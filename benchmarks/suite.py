@@ -10,8 +10,8 @@ interpreter that has PyTorch, which is left out without it; a peer that isn't in
 says so.
 
 Writes results/suite.json as it goes (rows that it holds are kept, but for --again), suite.md, and two figures, which
---plot makes anew from the JSON. About an hour on 2 cores. Expect, on JAX 0.12: two-conv 3x faster than (a), 1.4x than
-the best automatic form, 20x in a scan.
+--plot makes anew from the JSON. About 40 minutes on 2 cores. Expect, on JAX 0.12: two-conv 2.1x faster than (a), 1.2x
+than the best automatic form, 28x in a scan.
 """
 
 import argparse

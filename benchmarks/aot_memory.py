@@ -3,9 +3,10 @@
     python benchmarks/aot_memory.py [--targets v5e v5ex4] [--networks ...] [--again] [--table]
 
 Nothing runs: `jaxnn.aot` compiles each step for an accelerator that isn't here (needs `jaxnn[aot]` for the TPUs, and
-`jaxnn[cuda13]` for h100 and h100x4). Batch 1024 of 28 x 28 images, momentum; three networks: two convolutions, the same
-with batch normalisation, three residual blocks. By machine there are three opponents: jax.grad of the idiomatic forward
-(a), of our own forward (b), and (c) the best of several forms of either with jax.checkpoint.
+`jaxnn[cuda13]` for h100 and h100x4). Batch 1024 of 28 x 28 images, momentum; the suite's networks: two convolutions,
+the same with batch normalisation, three residual blocks, LeNet-5. By machine there are three opponents: jax.grad of the
+idiomatic forward (a), of our own forward (b), and (c) the best of several forms of either with jax.checkpoint. By hand
+the residual network has a second form too, with Remat around whole blocks.
 
 Writes results/aot_memory.json as it goes (a run that was cut off goes on where it was) and .md; --again measures anew
 what was measured before, --table makes the table from the JSON. On 2 cores about 4 minutes a network and target. To
@@ -19,21 +20,20 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from peers.networks import network
+from peers.specs import shape
 
 import jaxnn
-from jaxnn import aot, models
+from jaxnn import aot
 
 RESULTS = Path(__file__).parent / "results"
 JSON, TABLE = RESULTS / "aot_memory.json", RESULTS / "aot_memory.md"
-BATCH, SHAPE, N_OUT = 1024, (28, 28, 1), 10
+BATCH, LOSS = 1024, jaxnn.SoftmaxCrossEntropy()
 NETWORKS = {
-    "two convolutions": models.cnn((32, 64), N_OUT, hidden=(128,)),
-    "with batch normalisation": models.batch_norm_cnn(N_OUT),
-    "three residual blocks": jaxnn.Serial(
-        jaxnn.Conv2D(32),
-        *(models.residual_block(32) for _ in range(3)),
-        *(jaxnn.BatchNorm(), jaxnn.ReLU(), jaxnn.GlobalAvgPool(), jaxnn.Dense(N_OUT)),
-    ),
+    "two convolutions": "two-conv",
+    "with batch normalisation": "batch-norm",
+    "three residual blocks": "residual",
+    "LeNet-5": "lenet5",
 }
 COMPILERS = ("jax", "jaxlib", "libtpu", "jax-cuda13-plugin")
 LETTERS = {aot.IDIOMATIC: "a", aot.OWN_FORWARD: "b", aot.CHECKPOINT: "c"}
@@ -50,11 +50,29 @@ def versions():
     return found
 
 
+def in_blocks(net):
+    """A residual network whose blocks are made again as wholes, the stem with the first of them."""
+    stem, first, *rest = net.layers
+    blocks = [jaxnn.Remat(layer) if isinstance(layer, jaxnn.Residual) else layer for layer in rest]
+    return jaxnn.Serial(jaxnn.Remat(jaxnn.Serial(stem, first)), *blocks)
+
+
+def costs(target, spec, x, labels):
+    """Those of `jaxnn.aot`, and the second form by hand."""
+    net = network(spec)
+    yield from aot.costs(target, net, LOSS, x, labels)
+    if spec["network"] == "residual":
+        net = in_blocks(aot.across_devices(net) if aot.TARGETS[target].n_devices > 1 else net)
+        compiled = aot.step_cost(target, net, jaxnn.backprop(net, LOSS), x, labels, jaxnn.momentum(0.1))
+        yield aot.Cost(aot.BY_HAND, "Remat around whole blocks", compiled)
+
+
 def measured(target, name):
     """Every form of one network's step on one target."""
-    x = jax.ShapeDtypeStruct((BATCH, *SHAPE), jnp.float32)
+    spec = {"network": NETWORKS[name], "batch": BATCH}
+    x = jax.ShapeDtypeStruct((BATCH, *shape(spec)), jnp.float32)
     labels = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
-    for cost in aot.costs(target, NETWORKS[name], jaxnn.SoftmaxCrossEntropy(), x, labels):
+    for cost in costs(target, spec, x, labels):
         row = {"target": target, "network": name, "kind": cost.kind, "form": cost.form} | cost.compiled._asdict()
         print(f"{target}, {name}, {cost.kind} ({cost.form}): {cost.compiled.temporary_bytes / 1e6:.0f} MB", flush=True)
         yield row | {"versions": versions()}
@@ -70,7 +88,7 @@ def least(rows):
 
 def as_markdown(rows):
     lines = [
-        f"A training step on batch {BATCH} of {SHAPE[0]} x {SHAPE[1]} images: {aot.LABEL}. 10^6 bytes, a device.",
+        f"A training step on batch {BATCH} of 28 x 28 images: {aot.LABEL}. 10^6 bytes, a device.",
         "",
         "By machine: (a) jax.grad of the idiomatic forward, (b) of our own, (c) the best with jax.checkpoint.",
         "",
@@ -87,7 +105,7 @@ def as_markdown(rows):
                 ", ".join(f"{n} {each}" for each, n in row[field].items()) or "none"
                 for field in ("library_calls", "collectives")
             )
-            form = f": {row['form']}" if kind == aot.CHECKPOINT else ""
+            form = f": {row['form']}" if row["form"] not in ("as written", "without Remat") else ""
             lines.append(
                 f"| {target} | {name} | {what}{form} | {row['temporary_bytes'] / 1e6:.0f} | "
                 f"{by_hand / row['temporary_bytes']:.2f} | {row['flops'] / 1e9:.1f} | "

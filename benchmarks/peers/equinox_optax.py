@@ -1,10 +1,9 @@
-"""The same networks and the same step in Equinox with optax: "jit", a compiled step called from Python, and "scan".
+"""The same networks and the same step in Equinox with optax: see stepping.py for how it is taken.
 
 Equinox's layers take one example: the batch is a `vmap`, whose axis BatchNorm has its statistics over.
 """
 
 import itertools
-import time
 
 import equinox as eqx
 import jax
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from equinox import nn
 from peers.specs import batches
+from peers.stepping import stepping
 
 UPDATES = {"momentum": lambda: optax.sgd(0.01, 0.9), "adam": lambda: optax.adam(0.001)}
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jax.nn.tanh, "relu": jax.nn.relu}
@@ -114,24 +114,6 @@ def candidate(name, spec):
         updates, moments = optimizer.update(grads, moments, params)
         return (eqx.apply_updates(params, updates), state, moments), value
 
-    if name == "scan":
-        program, calls = lambda carry, batches: jax.lax.scan(step, carry, batches), [(x, t)]
-    else:
-        program, calls = step, list(zip(x, t, strict=True))
-    carry = params, state, optimizer.init(params)
-    began = time.perf_counter()
-    compiled = jax.jit(program, donate_argnums=0).lower(carry, calls[0]).compile()
-    facts = {
-        "compile_seconds": time.perf_counter() - began,
-        "n_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
-        "version": f"equinox {eqx.__version__}",
-    }
-    carried = [carry]
-
-    def turn():
-        for call in calls:
-            carried[0], value = compiled(carried[0], call)
-        jax.block_until_ready(value)
-
-    return turn, facts
+    turn, facts = stepping(step, (params, state, optimizer.init(params)), x, t, name)
+    n_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return turn, facts | {"n_params": n_params, "version": f"equinox {eqx.__version__}"}

@@ -1,11 +1,10 @@
-"""The same networks and the same step in Flax NNX with optax: "jit", a compiled step called from Python, and "scan".
+"""The same networks and the same step in Flax NNX with optax: see stepping.py for how it is taken.
 
 In its best form: the model is split once into its structure and its arrays, so that no call has to walk its objects,
 and the arrays are donated.
 """
 
 import itertools
-import time
 
 import flax
 import jax
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from peers.specs import batches
+from peers.stepping import stepping
 
 UPDATES = {"momentum": lambda: optax.sgd(0.01, 0.9), "adam": lambda: optax.adam(0.001)}
 ACTIVATIONS = {"sigmoid": nnx.sigmoid, "tanh": nnx.tanh, "relu": nnx.relu}
@@ -101,25 +101,6 @@ def candidate(name, spec):
         optimizer.update(model, grads)
         return nnx.state((model, optimizer)), value
 
-    if name == "scan":
-        program = jax.jit(lambda arrays, batches: jax.lax.scan(step, arrays, batches), donate_argnums=0)
-        calls = [(x, t)]
-    else:
-        program = jax.jit(step, donate_argnums=0)
-        calls = list(zip(x, t, strict=True))
-    began = time.perf_counter()
-    compiled = program.lower(arrays, calls[0]).compile()
-    facts = {
-        "compile_seconds": time.perf_counter() - began,
-        "n_params": sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))),
-        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
-        "version": f"flax {flax.__version__}",
-    }
-    carried = [arrays]
-
-    def turn():
-        for call in calls:
-            carried[0], value = compiled(carried[0], call)
-        jax.block_until_ready(value)
-
-    return turn, facts
+    turn, facts = stepping(step, arrays, x, t, name)
+    n_params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    return turn, facts | {"n_params": n_params, "version": f"flax {flax.__version__}"}

@@ -25,6 +25,7 @@ from peers.specs import shape
 
 import jaxnn
 from jaxnn import aot
+from jaxnn.combinators import mapped
 
 RESULTS = Path(__file__).parent / "results"
 JSON, TABLE = RESULTS / "aot_memory.json", RESULTS / "aot_memory.md"
@@ -51,8 +52,8 @@ def versions():
 
 
 def in_blocks(net):
-    """A residual network whose blocks are made again as wholes, the stem with the first of them."""
-    stem, first, *rest = net.layers
+    """A residual network whose blocks are made again as wholes, and no parts of them, the stem with the first."""
+    stem, first, *rest = mapped(net, lambda layer: layer.inner if isinstance(layer, jaxnn.Remat) else layer).layers
     blocks = [jaxnn.Remat(layer) if isinstance(layer, jaxnn.Residual) else layer for layer in rest]
     return jaxnn.Serial(jaxnn.Remat(jaxnn.Serial(stem, first)), *blocks)
 

@@ -3,8 +3,8 @@
     python benchmarks/aot_memory.py [--targets v5e v5ex4] [--networks ...] [--again] [--table]
 
 Nothing runs: `jaxnn.aot` compiles each step for an accelerator that isn't here (needs `jaxnn[aot]` for the TPUs, and
-`jaxnn[cuda13]` for h100 and h100x4). Batch 1024 of 28 x 28 images, momentum; the suite's networks: two convolutions,
-the same with batch normalisation, three residual blocks, LeNet-5. By machine there are three opponents: jax.grad of the
+`jaxnn[cuda13]` for h100 and h100x4). Batch 1024 of 28 x 28 images, momentum; three of the suite's networks: two
+convolutions, the same with batch normalisation, residual blocks. By machine there are three opponents: jax.grad of the
 idiomatic forward (a), of our own forward (b), and (c) the best of several forms of either with jax.checkpoint. By hand
 the residual network has a second form too, with Remat around whole blocks.
 
@@ -34,7 +34,6 @@ NETWORKS = {
     "two convolutions": "two-conv",
     "with batch normalisation": "batch-norm",
     "three residual blocks": "residual",
-    "LeNet-5": "lenet5",
 }
 COMPILERS = ("jax", "jaxlib", "libtpu", "jax-cuda13-plugin")
 LETTERS = {aot.IDIOMATIC: "a", aot.OWN_FORWARD: "b", aot.CHECKPOINT: "c"}

@@ -101,13 +101,14 @@ def final(kinds):
     rows, choice = read(FINAL), read(CHOICE)
     for kind in kinds:
         best = max((row for row in choice if row["kind"] == kind), key=lambda row: row["validation_accuracy"])
+        rows = [row for row in rows if row["kind"] != kind or row["options"] == best["options"]]
         for seed in SEEDS[kind]:
             if any((row["kind"], row["options"], row["seed"]) == (kind, best["options"], seed) for row in rows):
                 continue
             options = best["options"].removeprefix(COMMON)
             row = {"kind": kind} | train(options, ["--data", "fashion-mnist", "--validation", "0"], seed)
             print(f"{kind}, seed {seed}: test {row['test_accuracy']:.4f} in {row['seconds']:.0f} s", flush=True)
-            rows = [row_ for row_ in rows if row_["kind"] != kind or row_["options"] == best["options"]] + [row]
+            rows.append(row)
             write(FINAL, rows)
     FINAL.with_suffix(".md").write_text(as_markdown(rows))
     plot(choice, FINAL.with_suffix(".png"))

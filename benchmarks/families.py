@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from peers.operations import OPERATIONS, WEIGHT_GRADIENTS
 from turns import Candidate
 
 from jaxnn import aot
@@ -15,6 +16,7 @@ OURS = {
     "(b) jax.grad, our forward": aot.OWN_FORWARD,
     "(c) jax.grad, checkpoint": aot.CHECKPOINT,
 }
+NO_CHECKPOINT = tuple(OURS)[:4]
 IMAGE_NETWORKS = ("two-conv", "batch-norm", "residual", "lenet5")
 BATCH = 128
 
@@ -65,13 +67,11 @@ def families(torch):
         for name in ("two-conv", "batch-norm", "lenet5"):
             yield Row(name, {"network": name, "batch": BATCH, "steps": 3}, ours())
         spec = {"operation": "dW of convolution 3 x 3, 32 to 64", "batch": BATCH, "steps": 3}
-        yield Row("dW of convolution", spec, ours(*list(OURS)[:4], peer="operations"))
+        yield Row("dW of convolution", spec, ours(*NO_CHECKPOINT, peer="operations"))
 
     def operations():
-        from peers.operations import OPERATIONS, WEIGHT_GRADIENTS
-
         for name in [*OPERATIONS, *WEIGHT_GRADIENTS]:
-            yield Row(name, {"operation": name, "batch": BATCH}, ours(*list(OURS)[:4], peer="operations"))
+            yield Row(name, {"operation": name, "batch": BATCH}, ours(*NO_CHECKPOINT, peer="operations"))
 
     def perceptrons():
         others = (
@@ -113,7 +113,7 @@ def families(torch):
 
     def devices():
         for n in (1, 2, 4):
-            yield Row(n, {"network": "two-conv", "batch": 2 * BATCH, "devices": n}, ours(*list(OURS)[:4]))
+            yield Row(n, {"network": "two-conv", "batch": 2 * BATCH, "devices": n}, ours(*NO_CHECKPOINT))
 
     return [
         Family("networks", f"network, batch {BATCH}, a call", tuple(networks()), 60),

@@ -120,7 +120,7 @@ def measure(n_hidden, batch_size, n_rounds):
         "backprop_over_autodiff": timing.ratio(seconds["backprop"], seconds["autodiff"]),
         "backprop_over_idiomatic": timing.ratio(seconds["backprop"], seconds["idiomatic"]),
         "over_backprop": {name: timing.ratio(against[name], against["backprop"]) for name in slower},
-        "plain_numpy_over_block": "block" in faster and timing.ratio(against["plain_numpy"], against["block"]),
+        "plain_numpy_over_block": timing.ratio(against["plain_numpy"], against["block"]) if "block" in faster else None,
         "compiler": {name: counted(name, net, loss, batch_size, params) for name in ("backprop", "plain_jax")},
     }
     if batch_size == 1:
@@ -214,7 +214,7 @@ def columns(row):
 
 
 def interval(ratio, digits=2):
-    if not ratio:
+    if ratio is None:
         return ""
     middle, low, high = ratio
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

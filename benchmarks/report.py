@@ -1,14 +1,14 @@
 """The suite's tables and figures, from its JSON alone."""
 
 import numpy as np
-from families import CONTROL, HAND
+from families import CONTROL, HAND, OURS
 
 from jaxnn import optional
 
 # Okabe and Ito's colours, colour-blind safe, and as many markers.
 STYLES = dict(
     zip(
-        (HAND, "(a) jax.grad, idiomatic", "(b) jax.grad, our forward", "(c) jax.grad, checkpoint"),
+        (label for label in OURS if label != CONTROL),
         (("#0072B2", "o"), ("#D55E00", "s"), ("#E69F00", "D"), ("#CC79A7", "v")),
         strict=True,
     )

@@ -1,7 +1,6 @@
 """The same multilayer perceptron in NumPy, as one writes it first: vectorised over batch and neurons."""
 
 import itertools
-import time
 
 import numpy as np
 from peers.specs import batches
@@ -52,10 +51,7 @@ def candidate(name, spec):
         for batch in zip(x, t, strict=True):
             momentum(layers, moments, gradient(layers, *batch, spec["activation"]))
 
-    began = time.perf_counter()
-    turn()
     facts = {
-        "compile_seconds": time.perf_counter() - began,
         "n_params": sum(leaf.size for layer in layers for leaf in layer),
         "version": f"numpy {np.__version__}",
     }

@@ -9,6 +9,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import timing
 from jax.sharding import PartitionSpec as P
 from peers.networks import network
 from peers.specs import batches, shape
@@ -27,9 +28,13 @@ def candidate(name, spec):
     x, t = map(jnp.asarray, batches(spec))
     net = network(spec)
     net = aot.across_devices(net) if spec.get("devices", 1) > 1 else net
-    found = [prepared(form, spec, x, t) for form in aot.forms(net, LOSS) if form.kind == name]
-    turn, facts = min(found, key=lambda each: seconds(each[0]) if len(found) > 1 else 0)
-    return turn, facts | {"least_temporary_bytes": min(each["temporary_bytes"] for _, each in found)}
+    found = {form.name: prepared(form, spec, x, t) for form in aot.forms(net, LOSS) if form.kind == name}
+    fastest = next(iter(found))
+    if len(found) > 1:
+        seconds = timing.rounds({form: turn for form, (turn, _) in found.items()}, 3)
+        fastest = min(found, key=lambda form: seconds[form].min())
+    turn, facts = found[fastest]
+    return turn, facts | {"least_temporary_bytes": min(facts["temporary_bytes"] for _, facts in found.values())}
 
 
 def prepared(form, spec, x, t):
@@ -83,14 +88,3 @@ def one_step(gradient, rule, n_devices):
         return tuple(carry), loss
 
     return carrying
-
-
-def seconds(turn, n=3):
-    """The least of a few turns, after one to warm up."""
-    turn()
-    found = []
-    for _ in range(n):
-        began = time.perf_counter()
-        turn()
-        found.append(time.perf_counter() - began)
-    return min(found)

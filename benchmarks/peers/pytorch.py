@@ -6,7 +6,6 @@ The environment's THREADS says how many, or PyTorch chooses. It has no loop to c
 
 import itertools
 import os
-import time
 
 import torch
 from peers.specs import batches
@@ -85,10 +84,7 @@ def candidate(name, spec):
         turn = members_at_once(nets, calls)
     else:
         turn = one_by_one(nets, calls, name, spec)
-    began = time.perf_counter()
-    turn()
     return turn, {
-        "compile_seconds": time.perf_counter() - began,
         "n_params": sum(p.numel() for net in nets for p in net.parameters()),
         "version": f"torch {torch.__version__}",
         "threads": torch.get_num_threads(),

@@ -30,10 +30,8 @@ Precision = Any
 def convolution(x: jax.Array, weight: jax.Array, windows: Windows, groups: int, precision: Precision) -> jax.Array:
     """y: x convolved with W."""
     by_library = functools.partial(_convolution_by_library, windows=windows, groups=groups, precision=precision)
-    few_products = _BARRIERS_HOLD and math.prod(weight.shape) <= _FEW_PRODUCTS
-    if weight.shape[-2] > 1 or (groups == 1 and not few_products):
+    if not (_is_depthwise(weight, groups) or _has_few_products(weight, groups)):
         return by_library(x, weight)
-    # With one channel a group no matrix product is fast on a CPU, but a sum over taps is.
     by_taps = functools.partial(_convolution_by_taps, windows=windows, groups=groups, precision=precision)
     return jax.lax.platform_dependent(x, weight, cpu=by_taps, default=by_library)
 
@@ -69,10 +67,9 @@ def input_gradient(
     """dx: dy through the transposed W, back to where it came from."""
     options = {"windows": windows, "groups": groups, "spatial": spatial, "precision": precision}
     by_convolution = functools.partial(_input_gradient_by_convolution, **options)
-    few_columns = _BARRIERS_HOLD and math.prod(weight.shape[:-1]) <= _FEW_COLUMNS
-    if groups > 1 and weight.shape[-2] == 1:
+    if _is_depthwise(weight, groups):
         on_cpu = _input_gradient_by_taps
-    elif groups == 1 and few_columns:
+    elif _has_few_columns(weight, groups):
         on_cpu = _input_gradient_by_columns
     else:
         return by_convolution(dy, weight)
@@ -216,17 +213,30 @@ def _weight_gradient_by_taps(
 
 
 _SPATIAL = "DHW"
-# Before JAX 0.12 barriers do nothing on a CPU, and a sum over taps is made anew at each of its uses.
-_BARRIERS_HOLD = jax.__version_info__ >= (0, 12)
-# Up to how many numbers of W, from one channel, sums over taps were faster: 7 times for 1 to 6 channels, 5 x 5.
-_FEW_PRODUCTS = 400
-# Up to how many taps times channels the columns of dx were: 2.5 times for 16 to 6 channels, 5 x 5.
-_FEW_COLUMNS = 160
 
 
 def _numbers(n_axes: int) -> tuple[str, str, str]:
     axes = _SPATIAL[-n_axes:]
     return f"N{axes}C", f"{axes}IO", f"N{axes}C"
+
+
+def _is_depthwise(weight: jax.Array, groups: int) -> bool:
+    """Whether each channel has a kernel of its own: on a CPU no matrix product is fast then, but sums of taps are."""
+    return groups > 1 and weight.shape[-2] == 1
+
+
+# Before JAX 0.12 barriers do nothing on a CPU, and a sum over taps is made anew at each of its uses.
+_BARRIERS_HOLD = jax.__version_info__ >= (0, 12)
+
+
+def _has_few_products(weight: jax.Array, groups: int) -> bool:
+    """Whether sums of taps are faster on a CPU from one channel too: 7 times to 6 channels, 5 x 5."""
+    return _BARRIERS_HOLD and groups == 1 and weight.shape[-2] == 1 and math.prod(weight.shape) <= 400
+
+
+def _has_few_columns(weight: jax.Array, groups: int) -> bool:
+    """Whether taps times channels are so few that columns give dx faster on a CPU: 2.5 times from 16 to 6, 5 x 5."""
+    return _BARRIERS_HOLD and groups == 1 and math.prod(weight.shape[:-1]) <= 160
 
 
 def _grouped(x: jax.Array, groups: int) -> jax.Array:

@@ -69,7 +69,7 @@ class Compare(Recipe):
     every_rule: bool = False
     """Judge each layer's own rule even where all gradients agree."""
     rows: int | None = None
-    """Examples to compare on; None means those of a step, at most 128."""
+    """Examples to compare on; None means those of a step, at most 32."""
 
     def act(self) -> int:
         return commands.compare(

@@ -45,6 +45,14 @@ def x64():
 
 
 @pytest.fixture
+def optimized():
+    """With the usual passes of the compiler, as users have them: what it fuses rounds otherwise."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", FAST_COMPILATION)
+
+
+@pytest.fixture
 def key():
     return jax.random.key(0)
 

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import FAST_COMPILATION
 from gradients import SAME, error, rounding_scale
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,19 +43,9 @@ from jaxnn import (
     l2,
 )
 
+# Optimized, what both gradients need is computed once. Without that the forward is computed and rounded twice; where
+# tanh saturates, one unit in the last place of y is 1e-11 of 1 - y^2, and says nothing about a rule.
 pytestmark = pytest.mark.usefixtures("x64", "optimized")
-
-
-@pytest.fixture
-def optimized():
-    """With the compiler's usual passes, which compute what the two gradients share once.
-
-    Without them the forward is computed twice, and its roundings may differ: where tanh saturates, one unit in the last
-    place of y is 1e-11 of 1 - y^2, and says nothing about a rule.
-    """
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", FAST_COMPILATION)
 
 
 def assert_backprop_is_autodiff(case, loss, target, weights=None, penalty=None):

@@ -2,10 +2,10 @@
 
 Three gradients, `backprop`, `autodiff` of our own forward and `autodiff` of the idiomatic one, are computed in the
 params' own precision, the first two also in float64, where the automatic one is called the truth: every parameter's,
-the input's, and the error term of every layer. How far apart they may be is in `measure.py`.
+the input's, and the error term of every layer. The automatic ones are taken at the layers' outputs that the manual one
+met (see `taps.py`). How far apart they may be is in `measure.py`.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from jaxnn.audit.measure import Terms
 from jaxnn.audit.rounding import rounded_otherwise
 from jaxnn.audit.rules import WrongRule, wrong_rules
 from jaxnn.audit.survey import N_DRAWS, sizes
-from jaxnn.audit.taps import tapped, tapped_params, untapped
+from jaxnn.audit.taps import Told, tapped, tapped_params, told, untapped
 from jaxnn.layer import Composite, Layer, Node
 from jaxnn.losses import Loss
 from jaxnn.objective import Gradient, autodiff, backprop
@@ -71,22 +71,24 @@ def compare(
     arrays = tuple(map(_on_host, (params, state, x, target, weights, penalty)))
     program = partial(_program, key=key, train=train)
     dtype = params_dtype(params)
-    by_hand, by_machine = partial(backprop, net, loss), _with_taps(net, loss)
+    by_hand, by_machine = partial(backprop, told(net), loss), _with_taps(net, loss)
     with jax.default_matmul_precision("highest"):
         with jax.enable_x64(dtype == np.float64):
             manual = _on_host(program(partial(by_hand, observe=_error_term))(*arrays))
-            automatic = _on_host(program(by_machine)(*arrays))
-            other = _on_host(program(_with_taps(idiomatic(net), idiomatic_loss(loss)))(*arrays))
+            there = _at(arrays, manual)
+            automatic = _on_host(program(by_machine)(*there))
+            other = _on_host(program(_with_taps(idiomatic(net), idiomatic_loss(loss)))(*there))
             measured = _costs(program, net, loss, arrays) if costs else ()
         with jax.enable_x64(True):
             arrays64 = doubled(arrays)
             manual64 = _on_host(program(partial(by_hand, observe=_term_sizes))(*arrays64))
-            truth = _on_host(program(by_machine)(*arrays64))
+            there64 = _at(arrays64, manual64)
+            truth = _on_host(program(by_machine)(*there64))
             rows = _rows(manual, automatic, other, manual64, truth, dtype)
             if not all(row.ok for row in rows):  # what the bounds don't explain, the point's conditioning may
                 wobbles = [
                     _wobbles(program(partial(by_hand, observe=_error_term)), Found.by_hand, arrays64),
-                    _wobbles(program(by_machine), Found.by_machine, arrays64),
+                    _wobbles(program(by_machine), Found.by_machine, there64),
                 ]
                 rows = _rows(manual, automatic, other, manual64, truth, dtype, wobbles)
         wrong: tuple[WrongRule, ...] = ()
@@ -109,13 +111,25 @@ def _program(gradient: Callable[..., Any], *, key: Any, train: bool) -> Program:
     return program
 
 
+class Point(NamedTuple):
+    """Where an automatic gradient is taken: params, and by path the layers' outputs."""
+
+    params: PyTree
+    outputs: Mapping[str, Any]
+
+
+def _at(arrays: tuple, manual: Gradient) -> tuple:
+    """The arguments of a program by machine: those of the manual one, and what its layers gave."""
+    return Point(arrays[0], {path: note.y for path, note in manual.notes.items()}), *arrays[1:]
+
+
 def _with_taps(net: Layer, loss: Loss) -> Callable[..., Any]:
-    """`autodiff` of a network, error terms and all: they are among its grads, as the taps'."""
+    """`autodiff` of a network at a `Point`, error terms and all: they are among its grads, as the taps'."""
 
     def gradient(penalty: PyTree) -> Callable[..., Gradient]:
-        def evaluated(params: PyTree, state: PyTree, x: Any, target: Any, **options: Any) -> Gradient:
+        def evaluated(point: Point, state: PyTree, x: Any, target: Any, **options: Any) -> Gradient:
             whole = tapped(net, x.shape[0])
-            taps = tapped_params(whole, x.shape[1:], params)
+            taps = tapped_params(whole, x.shape[1:], *point)
             return autodiff(whole, loss, penalty=penalty)(taps, state, x, target, **options)
 
         return evaluated
@@ -132,21 +146,36 @@ def _costs(program: Callable[..., Program], net: Layer, loss: Loss, arrays: tupl
     return tuple(cost(name, program(gradient), arrays) for name, gradient in gradients.items())
 
 
-def _error_term(node: Node) -> PyTree:
+class Note(NamedTuple):
+    """What is noted of a layer in the backward pass: its error term and its output. In float64 also the size of the
+    terms summed into (dparams, dx), and how many entries dy has.
+    """
+
+    dy: PyTree
+    y: PyTree
+    sizes: PyTree = ()
+    n_terms: Static[int] = Static(0)
+
+
+def _error_term(node: Node) -> Note | None:
     """An observer: the error term of each layer; combinators' are those of their layers."""
-    return None if isinstance(node.layer, Composite) or node.dy is None else node.dy
+    if isinstance(node.layer, Composite) or node.dy is None:
+        return None
+    return Note(node.dy, node.cache.y if isinstance(node.layer, Told) else None)
 
 
-def _term_sizes(node: Node) -> PyTree:
+def _term_sizes(node: Node) -> Note | None:
     """An observer: the error term, and for each tensor of a layer's backward the size of the terms summed into it."""
-    if _error_term(node) is None:
+    note = _error_term(node)
+    if note is None:
         return None
 
     def rule(dy: PyTree) -> tuple[PyTree, PyTree]:
         dparams, dx = node.layer.backward(node.params, node.cache, dy)
         return dparams, dx
 
-    return node.dy, sizes(rule, node.dy), Static(sum(leaf.size for leaf in jax.tree.leaves(node.dy)))
+    n_terms = sum(leaf.size for leaf in jax.tree.leaves(node.dy))
+    return Note(*note[:2], sizes(rule, node.dy), Static(n_terms))
 
 
 class Found(NamedTuple):
@@ -157,7 +186,8 @@ class Found(NamedTuple):
 
     @staticmethod
     def by_hand(result: Gradient) -> "Found":
-        return Found(_by_path(result.grads) | _input(result), result.notes)
+        error_terms = {path: note.dy for path, note in result.notes.items()}
+        return Found(_by_path(result.grads) | _input(result), error_terms)
 
     @staticmethod
     def by_machine(result: Gradient) -> "Found":
@@ -187,9 +217,7 @@ def _rows(
     wobbles: Sequence[Found] = (),
 ) -> list[Row]:
     """A row for every tensor: params in forward order, then the input, then error terms."""
-    by_hand = Found.by_hand(manual)
-    error_terms = OrderedDict((path, note[0]) for path, note in manual64.notes.items())
-    by_hand64 = Found.by_hand(manual64._replace(notes=error_terms))
+    by_hand, by_hand64 = Found.by_hand(manual), Found.by_hand(manual64)
     by_machine, from_idiomatic, right = map(Found.by_machine, (automatic, other, truth))
     of_gradients, of_error_terms = _terms(manual64.notes)
 
@@ -216,8 +244,8 @@ def _terms(notes: Mapping[str, Any]) -> tuple[dict[str, Terms], dict[str, Terms]
     error_terms: dict[str, Terms] = {}
     n_behind, paths = 0, list(notes)
     for i in reversed(range(len(paths))):
-        _, (dparams, dx), n_terms = notes[paths[i]]
-        n_behind += n_terms.value
+        dparams, dx = notes[paths[i]].sizes
+        n_behind += notes[paths[i]].n_terms.value
         for below, size in jax.tree_util.tree_leaves_with_path(dparams):
             gradients[paths[i] + keystr(below)] = Terms(float(np.max(size)), n_behind)
         for size in jax.tree.leaves(dx)[:1]:

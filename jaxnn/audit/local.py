@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, Static, is_floating, is_floating_array
+from jaxnn.arrays import PyTree, Static, is_floating, is_floating_array, params_dtype
 from jaxnn.audit.survey import Survey, surveyed
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.combinators import mapped
@@ -78,7 +78,8 @@ def _visit(path: Path, node: Any, params: PyTree, cache: RecordedCache, dy: PyTr
         by_hand = Backward(dparams, dx)
     else:
         by_hand = Backward(*layer.backward(params, cache.cache, dy))
-    by_machine = _by_machine(layer, params, cache, dy)
+    with jax.enable_x64(params_dtype(dy) == jnp.float64):  # or a layer would make float64 of integers
+        by_machine = _by_machine(layer, params, cache, dy)
     params, cache, dy64 = doubled((params, cache, dy))
     survey = surveyed(partial(_by_machine, layer), (params, cache), dy64)
     size, wobble = (jax.tree.map(lambda each: jnp.max(each, initial=0), tree) for tree in survey[1:])

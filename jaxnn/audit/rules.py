@@ -1,7 +1,7 @@
 """Which layers' own rules are wrong, and how: each is given the right error term (see `local.py`)."""
 
 import math
-from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -49,22 +49,25 @@ def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool,
     whole = recorded(net)
 
     @jax.jit
-    def rules(params: PyTree, state: PyTree, x: Any, target: Any, weights: Any) -> Mapping[str, Rule]:
+    def run(params: PyTree, state: PyTree, x: Any, target: Any, weights: Any) -> tuple[PyTree, PyTree]:
         y, _, cache = whole.forward(params, state, x, key=key, train=train)
         values, loss_cache = loss.forward(y, target)
         shares = jnp.full_like(values, 1 / values.size) if weights is None else weights / jnp.sum(weights)
-        return local_rules(whole, params, cache, loss.backward(loss_cache, shares.astype(values.dtype)))
+        return cache, loss.backward(loss_cache, shares.astype(values.dtype))
 
+    rules = jax.jit(partial(local_rules, whole))
     found: dict[tuple[str, str], WrongRule] = {}
     layers = {keystr(path): layer for path, layer in walk(net)}
     n_rows = len(arrays[2])
-    with jax.enable_x64(True):
-        for precision in dict.fromkeys((np.dtype(np.float64), np.dtype(dtype))):
+    for precision in dict.fromkeys((np.dtype(np.float64), np.dtype(dtype))):
+        with jax.enable_x64(precision == np.float64):
             given = arrays[:5] if precision == dtype else doubled(arrays[:5])
-            judged = jax.tree.map(np.asarray, rules(*given))
-            for path, rule in judged.items():
-                for wrong in wrong_tensors(path, layers[path], rule, n_rows, precision):
-                    found.setdefault((path, wrong.tensor), wrong)
+            cache, dy = run(*given)
+        with jax.enable_x64(True):
+            judged = jax.tree.map(np.asarray, rules(given[0], cache, dy))
+        for path, rule in judged.items():
+            for wrong in wrong_tensors(path, layers[path], rule, n_rows, precision):
+                found.setdefault((path, wrong.tensor), wrong)
     return tuple(found[key] for key in sorted(found, key=lambda key: list(layers).index(key[0])))
 
 

@@ -131,6 +131,32 @@ def test_a_combinator_of_ones_own_is_judged_as_it_is():
     assert rule.factor == pytest.approx(2)
 
 
+@pytest.mark.usefixtures("optimized")
+def test_images_with_blank_parts_lie_on_kinks_and_are_not_called_wrong():
+    """Where all is blank, pooling's maximum is one of equals that every program rounds in its own way."""
+    blocks = [
+        layer
+        for n_out in (24, 48)
+        for layer in (jaxnn.Conv2D(n_out, bias=False), jaxnn.BatchNorm(), jaxnn.MaxPool(2), jaxnn.ReLU())
+    ]
+    net = jaxnn.Serial(jaxnn.Rescale(1 / 255), *blocks, jaxnn.Flatten(), jaxnn.Dense(3))
+    x = np.zeros((16, 28, 28, 1), np.uint8)
+    rng = np.random.default_rng(0)
+    for image in x:
+        top, left = rng.integers(2, 9, 2)
+        image[top:-top, left:-left] = rng.integers(0, 256, (28 - 2 * top, 28 - 2 * left, 1))
+    params, state = net.init(jax.random.key(0), x.shape[1:])
+    found = jaxnn.compare(net, LOSS, params, state, x, np.arange(16) % 3, costs=False)
+    assert found.ok, str(found)
+
+
+def test_a_wrong_rule_behind_integer_images_is_named():
+    """Under x64 integers become float64, and a convolution takes no params of float32 beside it."""
+    net = jaxnn.Serial(jaxnn.Rescale(1 / 16), jaxnn.Conv2D(2), jaxnn.Flatten(), Planted(3, dx_factor=1.001))
+    (rule,) = compared(net, shape=(4, 4, 1), integer=True).wrong
+    assert (rule.path, rule.tensor) == ("[3]", "dx")
+
+
 def test_the_table_is_text_that_lines_up():
     text = str(compared(jaxnn.Serial(jaxnn.Dense(4), jaxnn.Tanh(), jaxnn.Dense(3))))
     head, rule, *rows = text.splitlines()

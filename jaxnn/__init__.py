@@ -68,6 +68,7 @@ from jaxnn.updates import (
     gradient_descent,
     momentum,
     nesterov,
+    proximal_l1,
     weight_decay,
 )
 

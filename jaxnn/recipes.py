@@ -40,7 +40,7 @@ class Data:
     """What to learn from."""
 
     data: str = "digits"
-    """digits, fashion-mnist, mnist, or the path of an .npz file."""
+    """digits, fashion-mnist, mnist, mnist1d, or the path of an .npz file."""
     data_dir: str | None = None
     """Folder with the four files of mnist or fashion-mnist; None means where the system's package puts them."""
     validation: int | None = None

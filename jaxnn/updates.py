@@ -231,6 +231,42 @@ class clip_by_global_norm:
         return scaled(_shrink(norm(grads), self.limit), grads), state
 
 
+# What changes a rule's update: the last link of a chain.
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class proximal_l1:
+    """W <- S(W + update), S(w) = sign(w) max(|w| - eta lambda, 0), on fields named `weight`: exact zeros.
+
+    The step of the penalty lambda sum |W| where its gradient, lambda sign(W), would jump to and fro across 0. It comes
+    last, after a rule of the same learning rate: chain(gradient_descent(0.1), proximal_l1(0.1, 1e-3)). After a rule
+    that scales each coordinate by itself, as Adam does, it is another problem's step, with zeros all the same.
+    Source: Beck and Teboulle 2009 (ISTA), (1.4) and (1.5); PRINCIPLES H1.  NumPy twin: reference/updates.py.
+    """
+
+    learning_rate: Any
+    strength: Any
+
+    def init(self, params: PyTree) -> RuleState:
+        return RuleState(_first_step(self.learning_rate))
+
+    def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
+        if params is None:
+            raise ValueError("proximal_l1 needs the params: call update(grads, state, params)")
+        eta = _rate(self.learning_rate, state.step)
+
+        # At the end of a chain the "gradient" is the update u that the rule before it has made.
+        def moved(u: jax.Array, w: jax.Array, is_weight: bool) -> jax.Array:
+            if not is_weight:
+                return u
+            size = jnp.abs(w + u) - jnp.asarray(eta, w.dtype) * jnp.asarray(self.strength, w.dtype)
+            # Where S is 0 the update is -w itself, so that w + update is 0 and not a rounding away from it.
+            return jnp.where(size > 0, jnp.sign(w + u) * size, 0) - w
+
+        return jax.tree.map(moved, grads, params, weight_mask(params)), RuleState(_next(state.step))
+
+
 @jax.tree_util.register_pytree_node_class
 class chain:
     """Rules one after another: each takes what the one before made of the gradient.
@@ -285,8 +321,11 @@ def _next(step: jax.Array | None) -> jax.Array | None:
 
 def _descent(learning_rate: Any, step: jax.Array | None, direction: PyTree) -> PyTree:
     """-eta direction."""
-    eta = learning_rate(step) if callable(learning_rate) else learning_rate
-    return scaled(-eta, direction)
+    return scaled(-_rate(learning_rate, step), direction)
+
+
+def _rate(learning_rate: Any, step: jax.Array | None) -> Any:
+    return learning_rate(step) if callable(learning_rate) else learning_rate
 
 
 def _average(decay: Any, old: PyTree, new: PyTree) -> PyTree:

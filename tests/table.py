@@ -71,6 +71,7 @@ from jaxnn import (
     l2,
     momentum,
     nesterov,
+    proximal_l1,
     schedules,
     walk,
     weight_decay,
@@ -498,6 +499,8 @@ RULES = [
         chain(clip_by_global_norm(1.0), weight_decay(0.1), momentum(0.1)),
         optax.chain(optax.clip_by_global_norm(1.0), masked_decay(0.1), optax.sgd(0.1, momentum=0.9)),
     ),
+    RuleCase(proximal_l1(0.1, 0.3), None),
+    RuleCase(chain(gradient_descent(0.1), proximal_l1(0.1, 0.3)), None),
     RuleCase(gradient_descent(schedules.exponential(0.1, 5, 0.5)), optax.sgd(optax.exponential_decay(0.1, 5, 0.5))),
     RuleCase(adamw(schedules.cosine(0.1, 10)), optax.adamw(optax.cosine_decay_schedule(0.1, 10), mask=weight_mask)),
 ]

@@ -11,6 +11,7 @@ from table import RULES
 import jaxnn
 from jaxnn import (
     Dense,
+    DenseParams,
     Repeat,
     Serial,
     adam,
@@ -23,6 +24,7 @@ from jaxnn import (
     gradient_descent,
     l2,
     momentum,
+    proximal_l1,
     weight_decay,
 )
 
@@ -149,6 +151,22 @@ def test_weight_decay_before_descent_is_the_l2_penalty(x64):
     ours, _ = decayed.update(grads, decayed.init(params), params)
     penalised = jax.tree.map(jnp.add, grads, l2(0.3).gradient(params))
     assert error(ours, gradient_descent(0.1).update(penalised, gradient_descent(0.1).init(params))[0]) <= SAME
+
+
+def test_the_proximal_step_gives_exact_zeros(x64):
+    """To each weight by hand, S(w + u); on 1000 random ones, zero wherever |w + u| <= eta lambda; biases stay."""
+    params = DenseParams(jnp.array([[1.0, -1.0, 0.05, 0.3]]), jnp.array([0.01]))
+    updates = DenseParams(jnp.array([[-0.5, 0.5, 0.0, -0.35]]), jnp.array([0.0]))
+    rule = proximal_l1(0.5, 0.2)
+    new = apply_updates(params, rule.update(updates, rule.init(params), params)[0])
+    np.testing.assert_allclose(new.weight, [[0.4, -0.4, 0, 0]], rtol=0, atol=1e-15)
+    assert new.bias == 0.01
+    w, u = (jax.random.normal(key, (1, 1000)) for key in jax.random.split(jax.random.key(0)))
+    params, updates = (DenseParams(each, jnp.zeros(1)) for each in (w, u))
+    new = apply_updates(params, rule.update(updates, rule.init(params), params)[0])
+    np.testing.assert_array_equal(new.weight == 0, jnp.abs(w + u) <= 0.1)
+    with pytest.raises(ValueError, match="proximal_l1 needs the params"):
+        rule.update(updates, rule.init(params))
 
 
 def test_adamw_leaves_biases_alone(x64):

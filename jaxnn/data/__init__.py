@@ -1,7 +1,7 @@
 """Data sets by name, and the readers behind them. NumPy only: nothing here touches JAX."""
 
-from jaxnn.data import idx, npz
+from jaxnn.data import idx, npz, toys
 from jaxnn.data.datasets import Dataset, load
 from jaxnn.data.downloads import download
 
-__all__ = ["load", "Dataset", "download", "idx", "npz"]
+__all__ = ["load", "Dataset", "download", "idx", "npz", "toys"]

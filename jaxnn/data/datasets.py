@@ -1,4 +1,4 @@
-"""Data sets by name: digits, fashion-mnist, mnist, or an `.npz` file of your own.
+"""Data sets by name: digits, fashion-mnist, mnist, mnist1d, or an `.npz` file of your own.
 
 Images are uint8 and NHWC, labels int32. Images stay so until the first layer, `Rescale(dataset.scale)`:
 a quarter of the memory, and one place where the scaling is stated.
@@ -18,6 +18,7 @@ DEBIAN_FOLDER = Path("/usr/share/datasets")  # where the package dataset-fashion
 
 DIGITS_HELD_OUT = 270  # of 1797, for validation and for test each
 MNIST_VALIDATION = 5_000  # of 60,000
+MNIST1D_VALIDATION = 500  # of 4,000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,8 +57,10 @@ def load(
     'digits'         1,257     270         270       scikit-learn; stratified, always the same rows
     'fashion-mnist'  55,000    5,000       10,000    `data_dir`, or where the system's package puts it
     'mnist'          55,000    5,000       10,000    likewise
+    'mnist1d'        3,500     500         1,000     made by the package mnist1d: float32 (B, 40, 1), of deviation 1
     'PATH.npz'       as the arrays in it say         see `jaxnn.data.npz.read`
 
+    MNIST-1D is ten shapes as signals, each moved, scaled, sheared and blurred: its authors' default set.
     `validation` asks for another number of training examples to be held out: the last ones, in digits a
     stratified draw. 0 holds out none: every example that isn't for test is then for training.
 
@@ -72,17 +75,19 @@ def load(
     ((1527, 8, 8, 1), dtype('int32'))
     """
     is_npz = Path(name).suffix == ".npz"
-    if name not in ("digits", "fashion-mnist", "mnist") and not is_npz:
+    if name not in ("digits", "fashion-mnist", "mnist", "mnist1d") and not is_npz:
         raise ValueError(
-            f"there is no data set {name!r}: expected digits, fashion-mnist, mnist or a path ending in .npz"
+            f"there is no data set {name!r}: expected digits, fashion-mnist, mnist, mnist1d or a path ending in .npz"
         )
     if isinstance(validation, bool) or not isinstance(validation, int | None):
         raise TypeError(f"validation must be a number of examples, an int; got {type(validation).__name__}")
-    if data_dir is not None and (is_npz or name == "digits"):
+    if data_dir is not None and (is_npz or name in ("digits", "mnist1d")):
         raise ValueError(f"data_dir is for fashion-mnist and mnist, and {name} is read elsewhere: leave it out")
 
     if name == "digits":
         return _digits(DIGITS_HELD_OUT if validation is None else validation)
+    if name == "mnist1d":
+        return _mnist1d(MNIST1D_VALIDATION if validation is None else validation)
     if is_npz:
         return _npz(Path(name).expanduser(), validation, max_bytes)
     folder = DEBIAN_FOLDER / name if data_dir is None else Path(data_dir).expanduser()
@@ -109,6 +114,20 @@ def _digits(n_validation: int) -> Dataset:
         train, rows = held_out(train, n_validation)
         validation = (x[rows], y[rows])
     return Dataset("digits", (x[train], y[train]), validation, (x[test], y[test]), n_classes=10, scale=1 / 16)
+
+
+def _mnist1d(n_validation: int) -> Dataset:
+    made_by = require("mnist1d.data", extra="data")
+    before = np.random.get_state()  # noqa: NPY002 (the package seeds NumPy's one global generator)
+    try:
+        made = made_by.make_dataset(made_by.get_dataset_args())
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+    train, test = (
+        (made[x].astype(np.float32)[..., None], made[y].astype(np.int32)) for x, y in (("x", "y"), ("x_test", "y_test"))
+    )
+    train, validation = _last_held_out(train, n_validation, "mnist1d")
+    return Dataset("mnist1d", train, validation, test, n_classes=10, scale=1.0)
 
 
 def _mnist(name: str, folder: Path, n_validation: int, max_bytes: int) -> Dataset:

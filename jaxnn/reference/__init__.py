@@ -58,6 +58,7 @@ from jaxnn.reference.updates import (
     gradient_descent,
     momentum,
     nesterov,
+    proximal_l1,
     weight_decay,
 )
 from jaxnn.reference.windows import (

@@ -162,6 +162,28 @@ class clip_by_global_norm:
         return map_tree(lambda g: _shortened(g, norm, self.limit), grads), state
 
 
+@dataclass(frozen=True)
+class proximal_l1:
+    """W <- sign(W + u) max(|W + u| - eta lambda, 0) on fields named `weight`, u the update so far."""
+
+    learning_rate: Any
+    strength: float
+
+    def init(self, params: Tree) -> RuleState:
+        return RuleState()
+
+    def update(self, grads: Tree, state: RuleState, params: Tree) -> tuple[Tree, RuleState]:
+        threshold = _rate(self.learning_rate, state.step) * self.strength
+
+        def moved(name: str, u: np.ndarray, w: np.ndarray) -> np.ndarray:
+            if name != "weight":
+                return u
+            goal = w + u
+            return np.sign(goal) * np.maximum(np.abs(goal) - threshold, 0) - w
+
+        return map_named(moved, grads, params), RuleState(state.step + 1)
+
+
 @dataclass(frozen=True, init=False)
 class chain:
     """Rules one after another."""

@@ -65,6 +65,27 @@ def test_digits_without_scikit_learn_say_how_to_get_it(monkeypatch):
         load("digits")
 
 
+# ---------------------------------------------------------------------------------------------------------- MNIST-1D
+
+
+def test_mnist1d_is_its_authors_set_and_leaves_numpys_generator_alone():
+    np.random.seed(0)  # noqa: NPY002
+    expected = np.random.random()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    signals = load("mnist1d")
+    assert np.random.random() == expected  # noqa: NPY002
+    splits = (signals.train, signals.validation, signals.test)
+    assert [len(x) for x, _ in splits] == [3500, 500, 1000]
+    for x, y in splits:
+        assert (x.dtype, x.shape[1:], y.dtype) == (np.float32, (40, 1), np.int32)
+        assert np.abs(np.bincount(y, minlength=10) / len(y) - 0.1).max() < 0.03
+    whole = np.concatenate([x for x, _ in splits])
+    assert (whole.mean(), whole.std()) == pytest.approx((0, 1), abs=1e-4)
+    assert (load("mnist1d", validation=0).train[0][:3500] == signals.train[0]).all()
+    with pytest.raises(ValueError, match="data_dir is for fashion-mnist and mnist"):
+        load("mnist1d", data_dir="here")
+
+
 # ------------------------------------------------------------------------------------------- fashion-mnist and mnist
 
 
@@ -248,7 +269,7 @@ def test_the_cap_on_memory_is_handed_to_the_archive(tmp_path):
 @pytest.mark.parametrize("name", ["", "cifar", "MNIST", "data.npy", "digits/"])
 def test_an_unknown_name_lists_the_known(name):
     with pytest.raises(
-        ValueError, match=f"no data set '{name}': expected digits, fashion-mnist, mnist or a path ending in"
+        ValueError, match=f"no data set '{name}': expected digits, fashion-mnist, mnist, mnist1d or a path ending in"
     ):
         load(name)
 

@@ -8,10 +8,11 @@ only if the classes can be separated. Then Novikoff's bound holds, in any order,
 step(0): with |(x, 1)| <= R and a plane of norm 1 that all examples lie off by gamma, mistakes <= (R / gamma)^2. R has
 the bias's constant input in it. Counts depend on step(0), and at eta = 0.1 on rounding too, where z should be 0.
 
-    python scripts/experiments/perceptron.py                (10 s on 2 cores; --quick 5 s)
+    python scripts/experiments/perceptron.py                (6 s on 2 cores; --quick 5 s)
 
 Expect AND's ten mistakes and its table of weights, four mistakes an epoch for ever on XOR, and no ratio of mistakes to
-bound above 1: a quarter at most on random points, 0.99 on orthogonal ones, so that the bound can't be improved. Source: PRINCIPLES A6 to A8, 2.1 (hanbingtao, part 1); Novikoff 1962.
+bound above 1: far below it on random points, 0.99 on orthogonal ones, so that the bound can't be improved.
+Source: PRINCIPLES A6 to A8, 2.1 (hanbingtao, part 1); Novikoff 1962.
 """
 
 from functools import partial

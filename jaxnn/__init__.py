@@ -37,6 +37,7 @@ from jaxnn.layers import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GRUCell,
     LocallyConnected1D,
     LocallyConnected2D,
     LSTMCell,

@@ -24,8 +24,10 @@ class Recurrent:
     """A cell repeated over a sequence with shared params: (carry_t, y_t) = cell(carry_(t-1), x_t), t = 0 ... T-1.
 
     One `lax.scan`, so that compile time doesn't grow with T, and params fit any T. The carry starts as the cell says.
-    With `sequence`, y is every y_t, else the last. The key is split over time; the cell's state, if it has one, goes
-    from step to step. The cell's cache, and what an observer notes at the cell, have a leading axis of T; the cell's
+    With `sequence`, y is every y_t, else the last. With `reverse` the cell goes from x_(T-1) to x_0, and each y_t is
+    where its x_t was: two side by side, `Branches(..., merge="concatenate")`, read both ways.
+    The key is split over time; the cell's state, if it has one, goes from step to step. The cell's cache, and what an
+    observer notes at the cell, have a leading axis of T, the steps in the order in which they are taken; the cell's
     error term is a `Step`, the cotangents of what it hands on and of what it gives.
 
     Shapes: x (B, T, N) -> y (B, T, H), or (B, H) without `sequence`.
@@ -47,6 +49,7 @@ class Recurrent:
     inner: Cell
     truncation: int | None = None
     sequence: bool = True
+    reverse: bool = False
 
     def __post_init__(self) -> None:
         _require_cell(self.inner)
@@ -80,8 +83,8 @@ class Recurrent:
         dtype = jnp.result_type(x, *jax.tree.leaves(params))
         start = varying_like((self.inner.start(x.shape[0], dtype), state.inner), (params, state, x, key))
         keys = None if key is None else jax.random.split(key, n_steps)
-        (_, new_state), (y, cache) = jax.lax.scan(one, start, (jnp.arange(n_steps), jnp.swapaxes(x, 0, 1), keys))
-        y = jnp.swapaxes(y, 0, 1) if self.sequence else y[-1]
+        (_, new_state), (y, cache) = jax.lax.scan(one, start, (jnp.arange(n_steps), self._steps(x), keys))
+        y = self._sequence(y) if self.sequence else y[-1]
         return Forward(y, Inner(new_state), RecurrentCache(cache, Static(n_steps)))
 
     # Backpropagation through time. Give each step its own copy of the params, theta_t: the network is then a Serial of
@@ -105,14 +108,23 @@ class Recurrent:
 
         nothing = self.inner.start(dy.shape[0], dy.dtype), params.inner
         after_last = varying_like(zeros_like(nothing), (params, cache, dy))
-        dys = jnp.swapaxes(dy, 0, 1) if self.sequence else None
+        dys = self._steps(dy) if self.sequence else None
         each = (jnp.arange(n_steps), dys, cache.inner)
         (_, dinner), (dx, notes) = jax.lax.scan(one, after_last, each, reverse=True)
-        return Folded(Inner(dinner), jnp.swapaxes(dx, 0, 1), notes)
+        return Folded(Inner(dinner), self._sequence(dx), notes)
 
     def backward(self, params: Inner, cache: RecurrentCache, dy: jax.Array) -> Backward:
         dparams, dx, _ = self.fold(unwatched, (), params, cache, dy)
         return Backward(dparams, dx)
+
+    def _steps(self, sequence: jax.Array) -> jax.Array:
+        """(B, T, ...) as (T, B, ...), in the order in which the steps are taken."""
+        steps = jnp.swapaxes(sequence, 0, 1)
+        return steps[::-1] if self.reverse else steps
+
+    def _sequence(self, steps: jax.Array) -> jax.Array:
+        """(T, B, ...) back as (B, T, ...)."""
+        return jnp.swapaxes(steps[::-1] if self.reverse else steps, 0, 1)
 
     def _constant_at_cuts(self, t: jax.Array, carry: PyTree) -> PyTree:
         """The carry that enters step t: the same numbers, constant to the gradient at t = 0, k, 2k, ..."""

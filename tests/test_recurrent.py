@@ -16,6 +16,7 @@ from jaxnn import (
     Dense,
     DenseParams,
     Forward,
+    GRUCell,
     HalfSquaredError,
     Init,
     LSTMCell,
@@ -31,7 +32,7 @@ from jaxnn import (
 from jaxnn.layer import recipe
 from jaxnn.observe import norms
 
-every_cell = pytest.mark.parametrize("cell", [TanhCell(4), LSTMCell(4)], ids=str)
+every_cell = pytest.mark.parametrize("cell", [TanhCell(4), LSTMCell(4), GRUCell(4)], ids=str)
 
 
 def made(net, shape=(5, 3), batch=2, seed=0):
@@ -179,6 +180,21 @@ def test_observers_see_every_step(x64):
     np.testing.assert_array_equal(jnp.swapaxes(error_term.value, 0, 1), result.notes["[0]"][0])
     lengths = jax.jit(jaxnn.backprop(net, HalfSquaredError(), observe=norms))(*arguments).notes["[0].inner"]
     assert lengths.error_term.shape == lengths.gradient.shape == (5,)
+
+
+@every_cell
+@pytest.mark.parametrize(("truncation", "sequence"), [(None, True), (2, True), (2, False)])
+def test_in_reverse_it_is_itself_on_the_turned_sequence(cell, truncation, sequence):
+    """Bit for bit, y and all gradients, the cuts of the truncation counted from the end."""
+    net, turned = Recurrent(cell, truncation, sequence, reverse=True), Recurrent(cell, truncation, sequence)
+    params, state, x = made(net)
+    turn = (lambda array: array[:, ::-1]) if sequence else (lambda array: array)
+    y, _, cache = net.forward(params, state, x)
+    same_y, _, same_cache = turned.forward(params, state, x[:, ::-1])
+    dy = normal_like(y, seed=3)
+    dparams, dx = net.backward(params, cache, dy)
+    same_dparams, same_dx = turned.backward(params, same_cache, turn(dy))
+    assert error((y, dparams, dx), (turn(same_y), same_dparams, same_dx[:, ::-1])) == 0
 
 
 def test_error_terms_shrink_and_grow_with_the_recurrent_weights():

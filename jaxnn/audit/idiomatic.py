@@ -43,6 +43,7 @@ from jaxnn.layers import (
     Dropout,
     GlobalAvgPool,
     GroupNorm,
+    GRUCell,
     LayerNorm,
     LocallyConnected1D,
     LocallyConnected2D,
@@ -208,6 +209,16 @@ def lstm_cell(cell: LSTMCell, params: Any, state: PyTree, x: Step, key: Any, tra
     return Step(LSTMCarry(h, c), h), state
 
 
+def gru_cell(cell: GRUCell, params: Any, state: PyTree, x: Step, key: Any, train: bool) -> tuple[Step, PyTree]:
+    dot = partial(jnp.dot, precision=cell.precision)
+    a = jnp.split(dot(x.value, params.input.weight) + params.input.bias[None], 3, axis=-1)
+    c = jnp.split(dot(x.carry, params.recurrent.weight), 3, axis=-1)
+    r, u = jax.nn.sigmoid(a[0] + c[0]), jax.nn.sigmoid(a[1] + c[1])
+    n = jax.nn.tanh(a[2] + r * (c[2] + params.recurrent.bias[None]))
+    h = (1 - u) * n + u * x.carry
+    return Step(h, h), state
+
+
 def from_both(cell: TanhCell | LSTMCell, params: Any, x: jax.Array, h: jax.Array) -> jax.Array:
     dot = partial(jnp.dot, precision=cell.precision)
     return dot(x, params.input.weight) + dot(h, params.recurrent.weight) + params.input.bias[None]
@@ -231,6 +242,7 @@ LAYERS: dict[type, Function] = {
     Rescale: rescale,
     TanhCell: tanh_cell,
     LSTMCell: lstm_cell,
+    GRUCell: gru_cell,
     Reshape: elementwise(lambda layer, x: x.reshape(x.shape[0], *layer.output_shape(x.shape[1:]))),
     MaxPool: elementwise(max_pool),
     AvgPool: elementwise(avg_pool),

@@ -1,7 +1,7 @@
 """Layers that are more than an activation function, one file a family."""
 
 from jaxnn.layers.batch_norm import BatchNorm, BatchNormParams, BatchNormState
-from jaxnn.layers.cells import Cell, CellParams, LSTMCarry, LSTMCell, Step, TanhCell
+from jaxnn.layers.cells import Cell, CellParams, GRUCell, LSTMCarry, LSTMCell, Step, TanhCell
 from jaxnn.layers.convolution import Conv1D, Conv2D, ConvParams
 from jaxnn.layers.dense import Dense, DenseParams
 from jaxnn.layers.dropout import Dropout
@@ -25,6 +25,7 @@ __all__ = [
     "DenseParams",
     "Dropout",
     "Flatten",
+    "GRUCell",
     "GlobalAvgPool",
     "LSTMCarry",
     "LSTMCell",

@@ -1,8 +1,7 @@
 """Recurrent cells: what happens at one step of time. `Recurrent` repeats one over a sequence, its params shared.
 
-A cell is a layer whose input and output are a `Step`. Both cells here begin with z_t = x_t W + h_(t-1) U + b, and have
-the params `.input.weight` W, `.input.bias` b and `.recurrent.weight` U: penalties and weight decay act on fields named
-`weight`, so on W and U, and leave b alone.
+A cell is a layer whose input and output are a `Step`. All cells here have the params `.input.weight` W, `.input.bias` b
+and `.recurrent.weight` U: penalties and weight decay act on fields named `weight`, so on W and U, and leave b alone.
 """
 
 from collections.abc import Callable
@@ -48,7 +47,7 @@ class RecurrentParams(NamedTuple):
 
 class CellParams(NamedTuple):
     input: InputParams
-    recurrent: RecurrentParams
+    recurrent: Any  # RecurrentParams, or one with a bias
 
 
 class TanhCache(NamedTuple):
@@ -196,6 +195,99 @@ class LSTMCell:
         dz = jnp.concatenate([dz_i, dz_f, dz_g, dz_o], axis=-1)
         dparams, dh_before, dx_t = _affine_backward(self, params, x_t, before.h, dz)
         return Backward(dparams, Step(LSTMCarry(dh_before, f * dc), dx_t))
+
+
+class BiasedRecurrentParams(NamedTuple):
+    weight: Float[Array, "n_out n_columns"]
+    bias: Float[Array, "n_out"]
+
+
+class GRUCache(NamedTuple):
+    x: Float[Array, "batch n_in"]
+    before: Float[Array, "batch n_out"]
+    r: Float[Array, "batch n_out"]
+    u: Float[Array, "batch n_out"]
+    n: Float[Array, "batch n_out"]
+    q: Float[Array, "batch n_out"]
+
+
+@recipe
+class GRUCell:
+    """Gated recurrent unit: h moves from its old value to a new one as far as a gate says; carry and value are h_t.
+
+        (a_r, a_u, a_n) = x_t W + b        (c_r, c_u, c_n) = h_(t-1) U
+        r = sigmoid(a_r + c_r)        u = sigmoid(a_u + c_u)        q = c_n + b_q        n = tanh(a_n + r q)
+        h_t = (1 - u) n + u h_(t-1)
+    The columns of W and U are those of the reset gate r, the update gate u and the new value n. r acts after the
+    product with U, so that one product serves all three; in the paper it acts before.
+
+    Shapes: x_t (B, N), W (N, 3H), b (3H,), U (H, 3H), b_q (H,), h_t (B, H); h starts at 0.
+    Backward, where dh_t is the sum of the value's cotangent and the carry's:
+        du = (h_(t-1) - n) dh_t        da_n = (1 - n^2) (1 - u) dh_t        dq = r da_n        dr = q da_n
+        da_r = dc_r = r (1 - r) dr        da_u = dc_u = u (1 - u) du        dc_n = dq
+        dW = x_t^T da        db = sum_b da_b        dU = h_(t-1)^T dc        db_q = sum_b dq_b
+        dx_t = da W^T        dh_(t-1) = dc U^T + u dh_t
+    Keeps x_t, h_(t-1), r, u, n and q. `precision` as in `TanhCell`.
+    Raises: ValueError if x_t isn't (B, N); TypeError if it isn't floating, or no `Step`.
+    Source: Cho and others 2014, (5) to (8); the reset after the product: Chung and others 2014 and cuDNN, whose second
+    biases of the gates, which add nothing, are left out.  NumPy twin: reference/recurrent.py.
+
+    >>> params, _ = GRUCell(2).init(jax.random.key(0), (3,))
+    >>> params.input.weight.shape, params.recurrent.weight.shape, params.recurrent.bias.shape
+    ((3, 6), (2, 6), (2,))
+    """
+
+    n_out: int
+    weight_init: Callable[..., jax.Array] = Glorot()
+    recurrent_init: Callable[..., jax.Array] = Glorot()
+    bias_init: Callable[..., jax.Array] = Zeros()
+    precision: str | None = None
+
+    def __post_init__(self) -> None:
+        require_positive("GRUCell: n_out", self.n_out)
+
+    def start(self, batch: int, dtype: Any) -> jax.Array:
+        return jnp.zeros((batch, self.n_out), dtype)
+
+    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+        own_key, bias_key = jax.random.split(key)
+        of_input, (recurrent,) = _init(self, own_key, shape, dtype, n_gates=3)
+        bias = self.bias_init(bias_key, (self.n_out,), default_float(dtype))
+        return Init(CellParams(of_input, BiasedRecurrentParams(recurrent, bias)), ())
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return _output_shape(self, shape)
+
+    def forward(self, params: CellParams, state: tuple, x: Step, *, key: Any = None, train: bool = False) -> Forward:
+        h, x_t = _checked(self, params, x)
+        a = jnp.matmul(x_t, params.input.weight, precision=self.precision)
+        c = jnp.matmul(h, params.recurrent.weight, precision=self.precision)
+        a_r, a_u, a_n = jnp.split(a + jnp.broadcast_to(params.input.bias, a.shape), 3, axis=-1)
+        c_r, c_u, c_n = jnp.split(c, 3, axis=-1)
+        r, u = jax.lax.logistic(a_r + c_r), jax.lax.logistic(a_u + c_u)
+        q = c_n + jnp.broadcast_to(params.recurrent.bias, c_n.shape)
+        n = jnp.tanh(a_n + r * q)
+        new = (1 - u) * n + u * h
+        return Forward(Step(new, new), state, GRUCache(x_t, h, r, u, n, q))
+
+    # h_t = n + u (h_(t-1) - n): the gate's cotangent is the difference that it mixes. r meets q in a product, and each
+    # gets the other; x_t and h_(t-1) meet in sums but for that product, so da and dc differ in their third part alone.
+    def backward(self, params: CellParams, cache: GRUCache, dy: Step) -> Backward:
+        x_t, h, r, u, n, q = cache
+        dh = dy.carry + dy.value
+        da_n = (1 + n) * (1 - n) * (1 - u) * dh
+        dq = r * da_n
+        da_r = r * (1 - r) * q * da_n
+        da_u = u * (1 - u) * (h - n) * dh
+        da = jnp.concatenate([da_r, da_u, da_n], axis=-1)
+        dc = jnp.concatenate([da_r, da_u, dq], axis=-1)
+        dweight = jnp.matmul(x_t.T, da, precision=self.precision)
+        drecurrent = jnp.matmul(h.T, dc, precision=self.precision)
+        dbefore = jnp.matmul(dc, params.recurrent.weight.T, precision=self.precision) + u * dh
+        dx_t = jnp.matmul(da, params.input.weight.T, precision=self.precision)
+        of_input = InputParams(dweight, jnp.sum(da, axis=0))
+        dparams = CellParams(of_input, BiasedRecurrentParams(drecurrent, jnp.sum(dq, axis=0)))
+        return Backward(dparams, Step(dbefore, dx_t))
 
 
 def _affine(cell: Any, params: CellParams, x: jax.Array, h: jax.Array) -> jax.Array:

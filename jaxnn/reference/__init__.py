@@ -45,7 +45,7 @@ from jaxnn.reference.normalization import (
 from jaxnn.reference.losses import AbsoluteError, HalfSquaredError, Huber, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from jaxnn.reference.objective import Gradient, backprop
 from jaxnn.reference.penalties import l1, l2
-from jaxnn.reference.recurrent import LSTMCell, Recurrent, TanhCell
+from jaxnn.reference.recurrent import GRUCell, LSTMCell, Recurrent, TanhCell
 from jaxnn.reference.twins import twin
 from jaxnn.reference.updates import (
     adam,

@@ -29,7 +29,7 @@ class RecurrentParams(NamedTuple):
 
 class CellParams(NamedTuple):
     input: InputParams
-    recurrent: RecurrentParams
+    recurrent: Any  # RecurrentParams, or one with a bias
 
 
 class LSTMCarry(NamedTuple):
@@ -111,9 +111,69 @@ class LSTMCell:
         return _sigmoid(z_i), _sigmoid(z_f), np.tanh(z_g), _sigmoid(z_o)
 
 
+class BiasedRecurrentParams(NamedTuple):
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class GRUCell:
+    """h = n + u (h' - n),  n = tanh(a_n + r q),  q = c_n + b_q;  r, u = sigmoid(a + c);  a = x W + b,  c = h' U.
+
+    Neuron by neuron, from dh:
+        du = dh (h' - n)     dn = dh (1 - u)     dh' = dh u + ...
+        dz_n = dn (1 - n^2),  which is da_n;  dr = dz_n q,  dq = dz_n r = dc_n
+        dz_r = dr r (1 - r),  dz_u = du u (1 - u),  in a and in c alike
+    """
+
+    n_out: int
+
+    def start(self, batch: int) -> np.ndarray:
+        return np.zeros((batch, self.n_out))
+
+    def forward(
+        self, params: CellParams, state: Tree, x: Step, *, masks: Masks = NO_MASKS, train: bool = False
+    ) -> Forward:
+        h = np.zeros_like(x.carry)
+        for b in range(len(h)):
+            _, u, _, n = self._parts(params, x.value[b], x.carry[b])
+            h[b] = n + u * (x.carry[b] - n)
+        return Forward(Step(h, h), state, x)
+
+    def backward(self, params: CellParams, cache: Step, dy: Step) -> Backward:
+        x = cache
+        dparams, dx = zeros_like(params), zeros_like(x)
+        for b in range(len(x.value)):
+            x_b, h_b = x.value[b], x.carry[b]
+            r, u, q, n = self._parts(params, x_b, h_b)
+            dh = dy.value[b] + dy.carry[b]
+            for j in range(self.n_out):
+                dz_n = dh[j] * (1 - u[j]) * (1 - n[j] ** 2)
+                dz_r = dz_n * q[j] * r[j] * (1 - r[j])
+                dz_u = dh[j] * (h_b[j] - n[j]) * u[j] * (1 - u[j])
+                dx.carry[b, j] += dh[j] * u[j]
+                dparams.recurrent.bias[j] += dz_n * r[j]
+                for gate, da, dc in ((0, dz_r, dz_r), (1, dz_u, dz_u), (2, dz_n, dz_n * r[j])):
+                    column = gate * self.n_out + j
+                    dparams.input.weight[:, column] += x_b * da
+                    dparams.input.bias[column] += da
+                    dparams.recurrent.weight[:, column] += h_b * dc
+                    dx.value[b] += params.input.weight[:, column] * da
+                    dx.carry[b] += params.recurrent.weight[:, column] * dc
+        return Backward(dparams, dx)
+
+    def _parts(self, params: CellParams, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, ...]:
+        a_r, a_u, a_n = np.split(x @ params.input.weight + params.input.bias, 3)
+        c_r, c_u, c_n = np.split(h @ params.recurrent.weight, 3)
+        r, u, q = _sigmoid(a_r + c_r), _sigmoid(a_u + c_u), c_n + params.recurrent.bias
+        return r, u, q, np.tanh(a_n + r * q)
+
+
 @dataclass(frozen=True)
 class Recurrent:
     """carry, y_t = cell(carry, x_t) for t = 0 ... T-1; y is (B, T, H), or the last y_t without `sequence`.
+
+    With `reverse` the same of x from its end to its start, and y turned back.
 
     Backward goes from the last step to the first, hands dcarry from step to step, and adds up what each step gives to
     dparams. With `truncation` k, dcarry isn't handed on from step t to t - 1 where k divides t.
@@ -122,10 +182,12 @@ class Recurrent:
     inner: Any
     truncation: int | None = None
     sequence: bool = True
+    reverse: bool = False
 
     def forward(
         self, params: Inner, state: Inner, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
     ) -> Forward:
+        x = self._turned(x)
         carry, cell_state = self.inner.start(len(x)), state.inner
         ys, caches = [], []
         for t in range(x.shape[1]):
@@ -133,10 +195,11 @@ class Recurrent:
             (carry, y), cell_state, cache = self.inner.forward(params.inner, cell_state, step, masks=masks, train=train)
             ys.append(y)
             caches.append(cache)
-        return Forward(np.stack(ys, axis=1) if self.sequence else y, Inner(cell_state), caches)
+        return Forward(self._turned(np.stack(ys, axis=1)) if self.sequence else y, Inner(cell_state), caches)
 
     def backward(self, params: Inner, cache: list, dy: np.ndarray) -> Backward:
         n_steps = len(cache)
+        dy = self._turned(dy) if self.sequence else dy
         dcarry = zeros_like(self.inner.start(len(dy)))
         dparams, dxs = zeros_like(params.inner), []
         for t in reversed(range(n_steps)):
@@ -149,7 +212,10 @@ class Recurrent:
             dxs.insert(0, dx_t)
             if self.truncation is not None and t % self.truncation == 0:
                 dcarry = zeros_like(dcarry)
-        return Backward(Inner(dparams), np.stack(dxs, axis=1))
+        return Backward(Inner(dparams), self._turned(np.stack(dxs, axis=1)))
+
+    def _turned(self, sequence: np.ndarray) -> np.ndarray:
+        return sequence[:, ::-1] if self.reverse else sequence
 
 
 def _affine(params: CellParams, x: np.ndarray, h: np.ndarray) -> np.ndarray:

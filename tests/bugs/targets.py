@@ -27,6 +27,7 @@ from jaxnn import (
     Dropout,
     GlobalAvgPool,
     GroupNorm,
+    GRUCell,
     HalfSquaredError,
     Huber,
     Identity,
@@ -297,7 +298,11 @@ COMBINATORS = (
     Target("fold", (in_layer(Remat(BLOCK), (3,), 4), in_layer(Remat(BLOCK), (3,), train=False))),
     Target(
         "fold",
-        (in_layer(Recurrent(TanhCell(3)), (3, 3)), in_layer(Recurrent(TanhCell(2), sequence=False), (4, 3), 5)),
+        (
+            in_layer(Recurrent(TanhCell(3)), (3, 3)),
+            in_layer(Recurrent(TanhCell(2), sequence=False), (4, 3), 5),
+            in_layer(Recurrent(TanhCell(2), reverse=True), (4, 3), 3),
+        ),
     ),
 )
 
@@ -306,6 +311,10 @@ CELLS = (
     Target(
         "backward",
         (in_layer(LSTMCell(3), (3, 3), around=in_sequence), in_layer(LSTMCell(1), (3, 4), 4, around=in_sequence)),
+    ),
+    Target(
+        "backward",
+        (in_layer(GRUCell(3), (3, 3), around=in_sequence), in_layer(GRUCell(1), (3, 4), 4, around=in_sequence)),
     ),
 )
 

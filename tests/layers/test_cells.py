@@ -1,5 +1,6 @@
 """Cells by themselves, a step at a time: their rule against `jax.vjp`, their start and their errors."""
 
+import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from table import CELLS
 
 import jaxnn
-from jaxnn import Dense, LSTMCell, Recurrent, Step, TanhCell, Uniform, l2, weight_mask
+from jaxnn import Dense, GRUCell, LSTMCell, Recurrent, Step, TanhCell, Uniform, l2, weight_mask
 from jaxnn.layers import LSTMCarry
 
 every_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
@@ -103,6 +104,46 @@ def test_an_open_forget_gate_keeps_the_carry_and_its_error_term():
     np.testing.assert_array_equal(cell.backward(params, cache, dy).dx.carry.c, np.ones((4, 2)))
 
 
+def test_a_gru_step_by_hand(x64):
+    """One neuron, each gate with its own numbers: h moves from -0.5 towards n by 1 - u."""
+    params, _ = GRUCell(1).init(jax.random.key(0), (1,))
+    w, c, b, b_q = np.array([0.1, -0.2, 0.3]), np.array([0.5, 0.6, -0.7]), np.array([0.01, 0.02, 0.03]), 0.4
+    recurrent = params.recurrent._replace(weight=c[None], bias=np.array([b_q]))
+    params = jax.tree.map(
+        jnp.asarray, params._replace(input=params.input._replace(weight=w[None], bias=b), recurrent=recurrent)
+    )
+    x, h = 2.0, -0.5
+    r, u = 1 / (1 + np.exp(-(w * x + b + c * h)[:2]))
+    n = np.tanh(w[2] * x + b[2] + r * (c[2] * h + b_q))
+    y = GRUCell(1).forward(params, (), Step(jnp.array([[h]]), jnp.array([[x]]))).y
+    np.testing.assert_allclose(y.carry, [[(1 - u) * n + u * h]], rtol=1e-14)
+    np.testing.assert_array_equal(y.value, y.carry)
+
+
+def test_the_gru_is_flaxs(x64):
+    """Whose three input products have the biases of all gates, and whose recurrent ones that of the new value alone."""
+    params, x = point(GRUCell(4), n_in=3, batch=5)
+    inputs = zip("rzn", jnp.split(params.input.weight, 3, 1), jnp.split(params.input.bias, 3), strict=True)
+    theirs = {f"i{gate}": {"kernel": kernel, "bias": bias} for gate, kernel, bias in inputs}
+    recurrent = zip("rzn", jnp.split(params.recurrent.weight, 3, axis=1), strict=True)
+    theirs |= {f"h{gate}": {"kernel": kernel} for gate, kernel in recurrent}
+    theirs["hn"]["bias"] = params.recurrent.bias
+    expected, _ = flax.linen.GRUCell(4).apply({"params": theirs}, x.carry, x.value)
+    np.testing.assert_allclose(GRUCell(4).forward(params, (), x).y.carry, expected, rtol=1e-13)
+
+
+def test_a_gru_with_a_closed_update_gate_keeps_h_and_its_error_term():
+    """u = 1 to the last bit: h and dh pass unchanged."""
+    cell = GRUCell(2)
+    params, _ = cell.init(jax.random.key(0), (3,))
+    params = params._replace(input=params.input._replace(bias=jnp.repeat(jnp.array([0.0, 200.0, 0.0]), 2)))
+    x = Step(normal_like(cell.start(4, jnp.float32), seed=0), jnp.ones((4, 3)))
+    y, _, cache = cell.forward(params, (), x)
+    np.testing.assert_array_equal(y.carry, x.carry)
+    dy = Step(jnp.ones((4, 2)), jnp.zeros((4, 2)))
+    np.testing.assert_array_equal(cell.backward(params, cache, dy).dx.carry, np.ones((4, 2)))
+
+
 def test_init():
     """Each gate's weights have the variance that the fans N and H call for; the forget gate's bias is its own."""
     params, _ = LSTMCell(200, forget_bias=2.0).init(jax.random.key(0), (100,))
@@ -125,7 +166,7 @@ def test_penalties_act_on_both_weights_and_leave_the_bias(cell):
     np.testing.assert_allclose(l2(1.0).value(params), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("cell", [TanhCell(2, precision="highest"), LSTMCell(2, precision="highest")], ids=str)
+@pytest.mark.parametrize("cell", [kind(2, precision="highest") for kind in (TanhCell, LSTMCell, GRUCell)], ids=str)
 def test_precision_holds_in_backward_too(cell):
     params, x = point(cell)
 
@@ -138,7 +179,7 @@ def test_precision_holds_in_backward_too(cell):
     assert all(set(eqn.params["precision"]) == {jax.lax.Precision.HIGHEST} for eqn in dots)
 
 
-@pytest.mark.parametrize("kind", [TanhCell, LSTMCell])
+@pytest.mark.parametrize("kind", [TanhCell, LSTMCell, GRUCell])
 def test_errors(kind):
     cell, name = kind(3), rf"{kind.__name__}\(3\)"
     params, _ = cell.init(jax.random.key(0), (4,))

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from jaxnn import Dense, Dropout, LSTMCell, Recurrent, Remat, Repeat, Residual, Serial, TanhCell
+from jaxnn import Dense, Dropout, GRUCell, LSTMCell, Recurrent, Remat, Repeat, Residual, Serial, TanhCell
 from jaxnn.reference import recurrent
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-CELLS = [TanhCell(3), LSTMCell(2)]
+CELLS = [TanhCell(3), LSTMCell(2), GRUCell(2)]
 NETWORKS = [
     *((Recurrent(cell), (n_steps, 2)) for cell in CELLS for n_steps in (1, 2, 3, 5)),
     *((Recurrent(cell, sequence=False), (3, 2)) for cell in CELLS),
+    *((Recurrent(cell, reverse=True), (3, 2)) for cell in CELLS),
+    (Recurrent(GRUCell(2), sequence=False, reverse=True), (3, 2)),
     (Residual(Recurrent(TanhCell(2)), 0.5), (3, 2)),
     (Repeat(Recurrent(LSTMCell(2)), 2), (3, 2)),
     (Serial(Recurrent(LSTMCell(3)), Dropout(0.3), Remat(Recurrent(TanhCell(2), sequence=False)), Dense(2)), (3, 1)),
@@ -19,6 +21,7 @@ NETWORKS = [
 TRUNCATED = [
     *((Recurrent(cell, k), (5, 2)) for cell in CELLS for k in (1, 2, 3)),
     *((Recurrent(cell, 2, sequence=False), (3, 2)) for cell in CELLS),
+    (Recurrent(TanhCell(2), 2, reverse=True), (5, 2)),
 ]
 
 

@@ -2,9 +2,10 @@
 
 The notes: a rate eta that is too large jumps over the minimum. On a quadratic that is exact: descent is stable if and
 only if eta < 2/L, L being the largest eigenvalue of the Hessian. A network is no quadratic, and its Hessian changes
-with the weights. What comes out (Cohen et al. 2021): the sharpness S, the Hessian's largest eigenvalue, rises until it
-reaches 2/eta, whichever eta was chosen, and hovers there, while the loss goes up and down from step to step and falls
-in the long run. So "choose eta below 2/L" is only half of it: eta also chooses L.
+with the weights. What comes out (Cohen et al. 2021): the sharpness S, the Hessian's largest eigenvalue, rises as it
+learns. With steps so small that 2/eta is out of reach it goes as high as the problem asks. Where 2/eta lies in its way,
+it rises to 2/eta and hovers there, while the loss goes up and down from step to step and falls in the long run. So
+"choose eta below 2/L" is only half of it: eta also chooses L.
 
 Why it hovers: the error u along the top eigenvector obeys u <- (1 - eta S) u. With S > 2/eta it grows, and a large u
 pushes S down; with S < 2/eta it shrinks, and training pushes S up again. As u neither vanishes nor explodes, the mean
@@ -14,35 +15,37 @@ S comes from power iteration on Hessian-vector products H v = d/ds g(w + s v): `
 
 Source: PRINCIPLES B5, 3.5; Cohen et al. 2021 (squared error, tanh); Damian, Nichani and Lee 2023 (why it hovers).
 
-    python scripts/experiments/edge_of_stability.py
+    python scripts/experiments/edge_of_stability.py            # about a minute on 2 cores
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from claims import BLUE, GREEN, ORANGE, PREDICTED, main, panels
+from claims import BLUE, GREEN, ORANGE, PREDICTED, PURPLE, main, panels
 
 import jaxnn
 from jaxnn.data import load
 
-RATES = (0.05, 0.025, 0.0125)  # 2/eta = 40, 80, 160
+RATES = (0.2, 0.16, 0.13)  # 2/eta = 10, 12.5, 15.4: above the sharpness at the start, below that of small steps
+SMALL_RATE = 0.08  # 2/eta = 25, which is out of reach
 EVERY = 20  # steps from one measurement of the sharpness to the next
 LOSS = jaxnn.HalfSquaredError()
 
 
 def experiment(claims, quick, seed):
+    n, rates = (500, (RATES[0], SMALL_RATE)) if quick else (1000, (*RATES, SMALL_RATE))
     digits = load("digits")
-    x, labels = (part[: 500 if quick else 1000] for part in digits.train)
-    data = x, np.eye(10, dtype=np.float32)[labels]
-    pixels = jaxnn.Flatten(), jaxnn.Rescale(digits.scale)
-    claim_the_law_of_the_quadratic(claims, jaxnn.Serial(*pixels, jaxnn.Dense(10)), data, seed)
+    x, labels = (part[:n] for part in digits.train)
+    data = 2 * digits.scale * (x - x.mean(axis=0)), np.eye(10)[labels]
+    claim_the_law_of_the_quadratic(claims, data, seed)
 
-    hidden = jaxnn.Dense(32 if quick else 100, jaxnn.LeCun()), jaxnn.Tanh()
-    net = jaxnn.Serial(*pixels, *hidden, *hidden, jaxnn.Dense(10, jaxnn.LeCun()))
-    losses, sharpnesses = trained(net, data, 2000 if quick else 6000, seed)
-    for rate, loss, sharp in zip(RATES, losses, sharpnesses, strict=True):
+    hidden = jaxnn.Dense(100, jaxnn.LeCun()), jaxnn.Tanh()
+    net = jaxnn.Serial(jaxnn.Flatten(), *hidden, *hidden, jaxnn.Dense(10, jaxnn.LeCun()))
+    losses, sharpnesses = trained(net, data, rates, 1000 if quick else 4000, seed)
+    for rate, loss, sharp in zip(rates[:-1], losses, sharpnesses, strict=False):
         claim_the_edge(claims, rate, loss, sharp)
-    return drawn(losses, sharpnesses)
+    claim_what_small_steps_do(claims, losses[-1], sharpnesses[-1])
+    return drawn(rates, losses, sharpnesses)
 
 
 def sharpness(net, data, iterations):
@@ -71,13 +74,14 @@ def dot(a, b):
     return sum(jnp.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-def claim_the_law_of_the_quadratic(claims, net, data, seed):
+def claim_the_law_of_the_quadratic(claims, data, seed):
     """For y = x W + b the Hessian is X^T X / n, x having a 1 for the bias; one such block for each output."""
-    x = np.asarray(data[0], np.float64).reshape(len(data[0]), -1) / 16
+    net = jaxnn.Serial(jaxnn.Flatten(), jaxnn.Dense(10))
+    x = np.asarray(data[0]).reshape(len(data[0]), -1)
     x = np.hstack([x, np.ones((len(x), 1))])
     largest = np.linalg.eigvalsh(x.T @ x / len(x))[-1]
     params, _ = net.init(jax.random.key(seed), data[0].shape[1:])
-    measured, _ = jax.jit(sharpness(net, data, 100))(params, params)
+    measured, _ = jax.jit(sharpness(net, data, 200))(params, params)
     # Sums of n = 1000 terms in float32 are off by n 2^-24 = 6e-5 at most.
     claims.relative("linear net: sharpness by H v against X^T X / n", float(measured), largest, 1e-4)
     for side, share in ((0.98, 0.0), (1.02, 1.0)):
@@ -87,10 +91,10 @@ def claim_the_law_of_the_quadratic(claims, net, data, seed):
         claims.equal(f"linear net, eta = {side} * 2/L: share of steps 400 to 500 that rise", rising.mean(), share)
 
 
-def trained(net, data, n_steps, seed):
+def trained(net, data, rates, n_steps, seed):
     """Of one network for each rate: its loss at every step (rates, steps), and its sharpness at every EVERY steps."""
-    options = {"update": jaxnn.gradient_descent(jnp.array(RATES)), "epochs": EVERY, "metric": None}
-    same_start = jnp.repeat(jax.random.split(jax.random.key(seed), 1), len(RATES))
+    options = {"update": jaxnn.gradient_descent(jnp.array(rates)), "epochs": EVERY, "metric": None}
+    same_start = jnp.repeat(jax.random.split(jax.random.key(seed), 1), len(rates))
     measure = jax.jit(jax.vmap(sharpness(net, data, iterations=20)))
     run, history = jaxnn.ensemble(jaxnn.bgd, net, LOSS, data, keys=same_start, **options)
     eigenvector, losses, sharpnesses = run.params, [history.loss], []
@@ -121,22 +125,28 @@ def claim_the_edge(claims, rate, loss, sharp):
     claims.at_most(f"{label} its loss, from one eighth of the run to the next", (eighths[1:] / eighths[:-1]).max(), 1)
 
 
-def drawn(losses, sharpnesses):
+def claim_what_small_steps_do(claims, loss, sharp):
+    label = f"eta = {SMALL_RATE:g}:"
+    claims.at_least(f"{label} sharpness at the end, above the first 2/eta", sharp[-1], 2 / RATES[0])
+    claims.at_most(f"{label} and the largest in units of its own 2/eta", sharp.max() * SMALL_RATE / 2, 1)
+    claims.equal(f"{label} steps that rise", int((np.diff(loss) > 0).sum()), 0)
+
+
+def drawn(rates, losses, sharpnesses):
     figure, (edge, curve, zoom) = panels(columns=3)
     steps = EVERY * np.arange(1, sharpnesses.shape[1] + 1)
-    for rate, color, loss, sharp in zip(RATES, (BLUE, ORANGE, GREEN), losses, sharpnesses, strict=True):
+    window = slice(losses.shape[1] // 2, losses.shape[1] // 2 + 100)
+    for rate, color, loss, sharp in zip(rates, (BLUE, ORANGE, GREEN, PURPLE), losses, sharpnesses, strict=False):
         edge.plot(steps, sharp, color=color, label=f"$\\eta$ = {rate:g}")
-        edge.axhline(2 / rate, **PREDICTED)
         curve.semilogy(loss, color=color, linewidth=0.8)
-        window = slice(len(loss) // 2, len(loss) // 2 + 100)
         zoom.plot(np.arange(len(loss))[window], loss[window] / loss[window].mean(), color=color, linewidth=1)
-    edge.plot([], [], **PREDICTED, label=r"$2/\eta$")
-    edge.set(
-        xlabel="step", ylabel="sharpness: largest eigenvalue of the Hessian", title="it rises to 2/$\\eta$ and stays"
-    )
+        if rate != SMALL_RATE:
+            edge.axhline(2 / rate, **PREDICTED)
+    edge.plot([], [], **PREDICTED, label="$2/\\eta$")
+    edge.set(xlabel="step", ylabel="sharpness", title="the sharpness rises to $2/\\eta$ and stays")
     edge.legend()
     curve.set(xlabel="step", ylabel="training loss", title="the loss falls in the long run")
-    zoom.set(xlabel="step", ylabel="loss / its mean over these steps", title="and not from step to step")
+    zoom.set(xlabel="step", ylabel="loss / its mean over these steps", title="and rises as often from step to step")
     return figure
 
 

@@ -10,7 +10,7 @@ it ends at the map's fixed point, which is off by what eta makes it, not by the 
 With kappa = L / lambda_min the best rate leaves (kappa - 1) / (kappa + 1) of the error an epoch. A heavy ball has
 sqrt(kappa) in kappa's place, and needs sqrt(kappa) times fewer epochs.
 
-    python scripts/experiments/linear_unit.py               (10 s on 2 cores; --quick 8 s)
+    python scripts/experiments/linear_unit.py               (5 s on 2 cores; --quick 5 s)
 
 Expect the article's numbers digit by digit, 2 / L = 0.0097211, and 192.2 epochs a decade against 14.8.
 Source: PRINCIPLES B3 to B6, 2.2 (hanbingtao, part 2); Polyak 1964 for the heavy ball.
@@ -171,18 +171,17 @@ def drawn(kappa, found):
     for name, rate, epochs, colour in (("BGD", 0.01, 150, RED), ("SGD", 0.01, 1500, ORANGE), ("BGD", 0.001, 1500, SKY)):
         far = distances(trained(name.lower(), rate, epochs)[1])
         falling.semilogy(far / np.hypot(BEST.w[0], BEST.b), color=colour, label=f"{name}, $\\eta$ = {rate}")
-    for (left, _), colour, name in zip(found, (BLUE, PURPLE), ("BGD, $\\eta$ = 0.00966", "heavy ball"), strict=True):
-        falling.semilogy(left[-1, :1500], color=colour, label=f"{name}, best")
+    for (left, _), colour, name in zip(
+        found, (BLUE, PURPLE), ("BGD, best $\\eta$ = 0.00966", "heavy ball at its best"), strict=True
+    ):
+        falling.semilogy(left[-1, :1500], color=colour, label=name)
     falling.set(xlabel="epoch", ylabel="distance from the minimum / the first", ylim=(1e-12, 1e4))
     falling.set_title("Salary data, $\\kappa$ = 166.9")
     falling.legend(fontsize=8)
 
     grid = np.geomspace(2, 1000)
-    for reach, label in (
-        (grid, "$\\rho = (\\kappa - 1) / (\\kappa + 1)$"),
-        (grid**0.5, "$\\sqrt{\\kappa}$ for $\\kappa$"),
-    ):
-        cost.loglog(grid, -1 / np.log10((reach - 1) / (reach + 1)), **PREDICTED, label=f"theory: {label}")
+    for reach, label in ((grid, "theory, with $\\kappa$ and $\\sqrt{\\kappa}$"), (grid**0.5, None)):
+        cost.loglog(grid, -1 / np.log10((reach - 1) / (reach + 1)), **PREDICTED, label=label)
     for (_, measured), colour, name in zip(found, (BLUE, PURPLE), ("BGD", "heavy ball"), strict=True):
         cost.loglog(kappa[:-1], measured[:-1], "o", color=colour, label=name)
         cost.loglog(kappa[-1:], measured[-1:], "*", color=colour, markersize=14, label=f"{name}, salary data")

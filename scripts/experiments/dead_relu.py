@@ -31,35 +31,35 @@ from scipy import stats
 import jaxnn
 
 SIZES = [(2, 10, BLUE, "o"), (3, 10, ORANGE, "s"), (8, 20, GREEN, "^")]  # width N, layers L
-DEPTHS = np.arange(2, 32)
+DEPTHS = np.arange(2, 21)
 
 
-def network(width, n_layers, activation, bias_init=None):
-    hidden = jaxnn.Serial(jaxnn.Dense(width, jaxnn.He("normal"), bias_init or jaxnn.Zeros()), activation)
+def network(width, n_layers, activation):
+    hidden = jaxnn.Serial(jaxnn.Dense(width, jaxnn.He("normal")), activation)
     return jaxnn.Serial(hidden, jaxnn.Repeat(hidden, n_layers - 2), jaxnn.Dense(1))
 
 
-def with_biases(bias, params):
-    return jax.tree.map(lambda p, is_weight: p if is_weight else p + bias, params, jaxnn.weight_mask(params))
+def with_biases(params, draw):
+    """The same params with other biases: draw(shape)."""
+    return jax.tree.map(lambda p, is_weight: p if is_weight else draw(p.shape), params, jaxnn.weight_mask(params))
 
 
 def all_units_off(node):
-    """An observer: whether a ReLU layer is dead, for each example."""
+    """An observer: whether a layer's units are all off, for each example."""
     return jnp.all(node.cache.negative, axis=-1) if isinstance(node.layer, jaxnn.ReLU | jaxnn.LeakyReLU) else None
 
 
 @partial(jax.jit, static_argnames="net")
-def at_birth(net, keys, bias=0.0):
+def at_birth(net, params):
     """Of M networks, for x = -1 and x = 1: which layers are all off, (M, L - 1, 2), and dy/dx, (M, 2)."""
+    state = net.init(jax.random.key(0), (1,)).state
 
-    def one(key):
-        params, state = net.init(key, (1,))
-        params = with_biases(bias, params)
+    def one(params):
         y, _, cache = net.forward(params, state, jnp.array([[-1.0], [1.0]]))
         _, dx, notes = jaxnn.fold(net, params, cache, jnp.ones_like(y), all_units_off)
         return jnp.vstack([notes["[0][1]"], notes["[1].inner[1]"]]), dx[:, 0]
 
-    return jax.vmap(one)(keys)
+    return jax.vmap(one)(params)
 
 
 def law(width, n_layers):
@@ -118,50 +118,52 @@ def explained(outputs, target):
 
 def experiment(claims, quick, seed):
     n_born, n_trained, epochs = (8_000, 100, 400) if quick else (20_000, 500, 2000)
-    keys = jax.random.split(jax.random.key(seed), n_born)
+    keys, rng = jax.random.split(jax.random.key(seed), n_born), np.random.default_rng(seed)
+    rule = jaxnn.adam(jaxnn.schedules.cosine(0.02, epochs))
     figure, (one_input, all_inputs, by_bias, after_training) = panels(2, 2, width=5.4)
 
-    for width, n_layers, colour, marker in SIZES:
-        off, derivative = map(np.asarray, at_birth(network(width, DEPTHS[-1], jaxnn.ReLU()), keys))
-        dead = np.logical_or.accumulate(off, axis=1)  # with L layers: dead[:, L - 2]
-        theory, theory_for_all, at = law(width, DEPTHS), dead_for_all(width, seed), n_layers - 2
-        size, hits, hits_for_all = f"N = {width}, L = {n_layers}", dead[:, at, 1], dead[:, at].all(axis=1)
-        claims.fraction(f"{size}: dead at one input", hits.sum(), n_born, theory[at])
-        claims.fraction(f"{size}: dead at all inputs", hits_for_all.sum(), n_born, theory_for_all[at])
-        odd = np.sum((derivative == 0) != dead[:, -1])
-        claims.equal(f"N = {width}: networks whose dy/dx isn't 0 just where a layer is off", odd, 0)
+    born = {}
+    for width, n_layers, colour, marker in SIZES[::2] if quick else SIZES:
+        net = network(width, n_layers, jaxnn.ReLU())
+        born[width] = jax.vmap(lambda key, net=net: jaxnn.start(net, (1,), key=key, update=rule))(keys)
+        off, derivative = map(np.asarray, at_birth(net, born[width].params))
+        dead = np.logical_or.accumulate(off, axis=1)  # the column l: of a network with l + 2 layers
+        theory, theory_for_all, last = law(width, DEPTHS), dead_for_all(width, seed), n_layers - 2
+        size, hits, hits_for_all = f"N = {width}, L = {n_layers}", dead[:, last, 1], dead[:, last].all(axis=1)
+        claims.fraction(f"{size}: dead at one input", hits.sum(), n_born, theory[last])
+        claims.fraction(f"{size}: dead at all inputs", hits_for_all.sum(), n_born, theory_for_all[last])
+        odd = np.sum((derivative == 0) != dead[:, last])
+        claims.equal(f"{size}: networks whose dy/dx isn't 0 just where a layer is off", odd, 0)
         for axes, line, counted in (one_input, theory, dead[..., 1]), (all_inputs, theory_for_all, dead.all(axis=2)):
             axes.plot(DEPTHS, line, **PREDICTED)
-            axes.plot(DEPTHS[1::3], counted.mean(axis=0)[1::3], marker, color=colour, label=f"N = {width}, counted")
+            shares = counted.mean(axis=0)
+            axes.plot(DEPTHS[: len(shares) : 2], shares[::2], marker, color=colour, label=f"N = {width}, counted")
 
     # From here on N = 2, L = 10.
-    relu, leaky = network(2, 10, jaxnn.ReLU()), network(2, 10, jaxnn.LeakyReLU(0.01))
-    off, _ = at_birth(network(2, 10, jaxnn.ReLU(), jaxnn.Normal(0.5)), keys)
-    hits = np.asarray(off).any(axis=1)[:, 1]
-    claims.fraction("biases ~ N(0, 1/4): dead at one input", hits.sum(), n_born, law(2, 10))
-    _, derivative = at_birth(leaky, keys)
-    claims.equal("LeakyReLU: dead", int(np.sum(derivative == 0)), 0)
+    relu, leaky, params = network(2, 10, jaxnn.ReLU()), network(2, 10, jaxnn.LeakyReLU(0.01)), born[2].params
+    dead = at_birth(relu, with_biases(params, lambda shape: rng.normal(0, 0.5, shape).astype(np.float32)))[1] == 0
+    claims.fraction("biases ~ N(0, 1/4): dead at one input", dead[:, 1].sum(), n_born, law(2, 10))
+    claims.equal("LeakyReLU: dead", int(np.sum(at_birth(leaky, params)[1] == 0)), 0)
     for bias in (-0.5, 0.5, 1.0, 2.0):
-        off, _ = at_birth(relu, keys, bias)
-        hits = np.asarray(off).any(axis=1)[:, 1]
+        hits = (
+            at_birth(relu, with_biases(params, lambda shape, bias=bias: np.full(shape, bias, np.float32)))[1][:, 1] == 0
+        )
         claims.fraction(f"biases {bias}: dead at x = 1", hits.sum(), n_born, dead_with_bias(2, 10, bias, seed))
         by_bias.plot(bias, hits.mean(), "o", color=BLUE)
     biases = np.linspace(-0.75, 2.25, 9)
     by_bias.plot(biases, [dead_with_bias(2, 10, bias, seed) for bias in biases], **PREDICTED)
 
-    rule = jaxnn.adam(jaxnn.schedules.cosine(0.02, epochs))
-    starts = jax.vmap(lambda key: jaxnn.start(relu, (1,), key=key, update=rule))(keys[:n_trained])
-    starts = starts._replace(epoch=starts.epoch[0], step=starts.step[0])  # which an ensemble's members share
+    epoch, step = born[2].epoch[0], born[2].step[0]  # an ensemble's members share them
+    starts = jax.tree.map(lambda leaf: leaf[:n_trained], born[2])._replace(epoch=epoch, step=step)
     target, before, after = trained_on_absolute_value(relu, starts, epochs, rule)
     born_dead, share = np.ptp(before, axis=1) == 0, dead_for_all(2, seed)[10 - 2]
     claims.fraction("to be trained on |x|: born dead", born_dead.sum(), n_trained, share)
     claims.equal("born dead, after training: max y - min y over x", np.ptp(after[born_dead], axis=1).max(), 0.0)
-    # It is on its way there from 0; to within 1 % we call it there.
-    claims.at_most(
-        "born dead, after training: |y - mean target|", np.abs(after[born_dead] - target.mean()).max(), 0.0087
-    )
+    # It is on its way there from 0: within 1 % we call it there.
+    far = np.abs(after[born_dead] - target.mean()).max()
+    claims.at_most("born dead, after training: |y - mean target|", far, 0.01 * target.mean())
 
-    raised = starts._replace(params=with_biases(1.0, starts.params))
+    raised = starts._replace(params=with_biases(starts.params, lambda shape: jnp.ones(shape)))
     collapsed, order = explained(after, target) < 0.1, (np.arange(n_trained) + 0.5) / n_trained
     after_training.plot(order, np.sort(explained(after, target)), color=BLUE, label="ReLU, biases 0")
     remedies = ("LeakyReLU(0.01)", leaky, starts, ORANGE, "-."), ("first biases 1", relu, raised, GREEN, ":")

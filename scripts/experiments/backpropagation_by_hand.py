@@ -133,7 +133,7 @@ def differences(claims, key, n_groups):
         # Up to h* / 4 truncation is 1 % of rounding at most, and its square, which counts here, 1e-4 of the other's.
         claims.mean(f"{dtype}: slope where rounding rules", slope(h, errors, h < best / 4), -1, room=1e-3)
         # The next term, f^(5) h^4 / 120, bends the slope by at most twice its share at the longest step.
-        steps = (h > 8 * best) & (h <= 1 / 4)
+        steps = (h > 8 * best) & (h <= max(1 / 64, 32 * best))
         bend = 2 * (fifth / 120) / (third / 6) * h[steps].max() ** 2
         claims.mean(f"{dtype}: slope where truncation rules", slope(h, errors, steps), 2, room=bend + 2e-3)
         # The factor of eps |f| isn't 1: E's last rounding alone makes it 0.1, forty that walk at random 6. The minimum
@@ -220,7 +220,7 @@ def museum(claims, seed):
         ("rnn.py: the state for f'", last_state, state_for_derivative, (w,),
          {"T = 2": (sequence[:2],), "T = 3": (sequence,)}),
         ("cnn.py: pooling assigns", max_pool, assigned, (peak,), {"stride 2": (2,), "stride 1": (1,)}),
-        ("bp.py: arguments swapped", labelled, swapped, (w,), {"t = x": (x, x), "another t": (x[::-1], x)}),
+        ("bp.py: arguments swapped", labelled, swapped, (w,), {"t = x": (x, x), "another t": (x[:, ::-1], x)}),
     )  # fmt: skip
     found = {}
     for name, f, backward, arguments, settings in defects:

@@ -4,7 +4,7 @@ The notes: products of factors above 1 overflow; the remedies are clipping and a
 
 1. Deep ReLU net of width n, weights N(0, s/n): an error term's length is a random walk of equal steps,
        |d_(l-1)|^2 / |d_l|^2 = s/n sum_i b_i g_i^2,    b_i a coin, g_i ~ N(0, 1),    in the mean s/2:
-   it crosses 1 at s = 2. A typical net is below the mean, E ln = ln(s/2) / 2 - 5/(4n) with variance 5/(4n) a layer in
+   for any dy with random signs. It crosses 1 at s = 2. A typical net is below the mean, E ln = ln(s/2) / 2 - 5/(4n) with variance 5/(4n) a layer in
    the first order of 1/n (exactly: sums of digamma functions); the same for signals, forward. Overflow has a depth,
        l = 1 + (ln 3.4e38 - ln sqrt(s) - E ln max_i g_i) / E ln factor,    and half a layer, for l is a whole number.
 2. Over time, where tanh is linear, d_t = U d_(t+1): the factor is U's spectral radius r. Exactly so for U = r Q with Q
@@ -62,8 +62,11 @@ def deep_networks(keys, depth, variance, x):
         params, state = net.init(key, (WIDTH,))
         params = jax.tree.map(lambda weight: jnp.sqrt(variance) * weight, params)
         y, _, cache = net.forward(params, state, jnp.full((1, WIDTH), x))
-        # Half the units are off: sqrt(2) gives the first error term the length sqrt(n), as x = 1 does the first signal.
-        return jaxnn.fold(net, params, cache, jnp.full_like(y, jnp.sqrt(2)), length_and_largest).notes[".inner[0]"]
+        # Of random signs: dy = 1 would lie along the signals, which have no negative numbers, and such an error term
+        # has a larger factor, for active units have weights with a positive share along the signal, which add up.
+        # Half the units are off: sqrt(2) makes the first error term as long as the first signal, sqrt(n).
+        dy = jnp.sqrt(2) * jax.random.rademacher(jax.random.fold_in(key, 1), y.shape, y.dtype)
+        return jaxnn.fold(net, params, cache, dy, length_and_largest).notes[".inner[0]"]
 
     return jax.vmap(one)(keys)
 

@@ -1,0 +1,157 @@
+"""A batch's gradient is off by a variance of 1 / B, and at constant eta this noise makes a ball of a known size.
+
+    Var g_B = tr(Sigma) / B  (N - B) / (N - 1)      B examples of N, none twice; Sigma the covariance of the N gradients
+    H S + S H - eta H S H = eta C / B               S the covariance of w - w* in the end, C that of one gradient
+
+Where the notes are loose. They say that a batch reduces randomness: by 1 / B as long as it is a small part of the set,
+and altogether where it is the whole. They say that SGD ends near the minimum: the excess loss 1/2 tr(H S) is
+eta tr(C) / 4 B for small eta, so that "near" is a choice. The second equation is exact where a quadratic loss has noise
+that doesn't depend on w. Here it is so: every example measures the same three places of a line, (x_k, t_k) with
+t_k = 2 x_k + 1 + noise, so that all examples have one Hessian, H = sum [x_k, 1] [x_k, 1]^T. With normal noise the ends
+are normal too, and the ellipse of S that should hold 95 % of them does.
+
+    python scripts/experiments/gradient_noise.py            (10 s on 2 cores; --quick 7 s)
+
+Source: PRINCIPLES B8, B9; Cochran 1977, section 2.5, for the finite population.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from claims import BLUE, ORANGE, PREDICTED, PURPLE, main, panels
+
+import jaxnn
+from jaxnn.data import load
+
+jax.config.update("jax_enable_x64", True)
+
+PLACES = jnp.array([[-1.0], [0], [2]])
+DEVIATIONS = jnp.array([[1.0], [0.5], [2]])  # of the noise at each place
+DESIGN = np.column_stack([PLACES, np.ones(3)])
+HESSIAN = DESIGN.T @ DESIGN  # ((5, 1), (1, 3)); 2 / L = 0.369
+ONE_GRADIENT = DESIGN.T @ np.diag(np.square(DEVIATIONS[:, 0])) @ DESIGN  # C, of one example's gradient
+RATES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+LOSS = jaxnn.HalfSquaredError()
+
+
+def batches(claims, quick, seed):
+    """|g_B - g|^2 of many batches: [(B, samples, predicted)]. A small network on digits, as it starts."""
+    n, draws = 512, 1000 if quick else 4000
+    dataset = load("digits")
+    x, labels = (jnp.asarray(part[:n]) for part in dataset.train)
+    net = jaxnn.Serial(jaxnn.Rescale(dataset.scale), jaxnn.Flatten(), jaxnn.Dense(8), jaxnn.Tanh(), jaxnn.Dense(10))
+    params, state = net.init(jax.random.key(seed), x.shape[1:])
+    gradient = jax.jit(jaxnn.backprop(net, jaxnn.SoftmaxCrossEntropy()))
+    mean = gradient(params, state, x, labels).grads
+
+    def off(rows):
+        grads = gradient(params, state, x[rows], labels[rows]).grads
+        return sum(jax.tree.leaves(jax.tree.map(lambda one, all: jnp.sum(jnp.square(one - all)), grads, mean)))
+
+    each = jax.jit(lambda batches: jax.lax.map(off, batches))
+    spread = float(jnp.mean(each(np.arange(n)[:, None])))  # tr Sigma
+    rng, found = np.random.default_rng(seed), []
+    for size in (1, 16, 256, n) if quick else (1, 4, 16, 64, 256, 448, n):
+        rows = rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)[:, :size]
+        samples = np.asarray(each(rows))
+        predicted = spread / size * (n - size) / (n - 1)
+        found.append((size, samples, predicted))
+        if size < n:
+            claims.mean(f"B = {size} of {n}: variance / predicted", samples / predicted, 1)
+    # The whole set in another order: each gradient is a sum of 512 terms, and rounds by 512 x 2^-53 of them at most.
+    claims.at_most(f"B = {n} of {n}: largest variance / tr Sigma", samples.max() / spread, (n * 2**-53) ** 2)
+    return found
+
+
+def stationary(eta, batch=1):
+    """S, from the equation above, which is linear in it."""
+    one = np.eye(2)
+    system = np.kron(HESSIAN, one) + np.kron(one, HESSIAN) - eta * np.kron(HESSIAN, HESSIAN)
+    return np.linalg.solve(system, (eta * ONE_GRADIENT / batch).ravel()).reshape(2, 2)
+
+
+@partial(jax.jit, static_argnames=("runs", "steps", "batch"))
+def ends(key, eta, runs, steps, batch):
+    """(w - 2, b - 1) after so many steps from the minimum itself, each on new examples: (runs, 2)."""
+    net, update = jaxnn.Dense(1), jaxnn.gradient_descent(eta)
+    start = jaxnn.start(net, (3, 1), key=key, update=update)
+    start = start._replace(params=jaxnn.DenseParams(jnp.array([[2.0]]), jnp.array([1.0])))
+
+    def run(key):
+        t = 2 * PLACES + 1 + DEVIATIONS * jax.random.normal(key, (steps * batch, 3, 1))
+        data = jnp.broadcast_to(PLACES, t.shape), t
+        loop = partial(jaxnn.mbgd, batch_size=batch, shuffle=False, metric=None)
+        params = loop(net, LOSS, data, run=start, epochs=1, update=update)[0].params
+        return jnp.stack([params.weight[0, 0] - 2, params.bias[0] - 1])
+
+    return jax.vmap(run)(jax.random.split(key, runs))
+
+
+def excess(errors):
+    return np.einsum("ri,ij,rj->r", errors, HESSIAN, errors) / 2
+
+
+def balls(claims, quick, key):
+    """{(eta, B): ends of the runs}, after steps enough for S: e^-20 is left of the start's at the smallest rate."""
+    runs, found = 1000 if quick else 4000, {}
+    steps = int(10 / RATES[0] / np.linalg.eigvalsh(HESSIAN)[0])
+    for eta, batch in [(eta, 1) for eta in RATES] + [(0.08, 8)]:
+        own_key = jax.random.fold_in(key, len(found))
+        errors = np.asarray(ends(own_key, eta, runs, steps if batch == 1 else steps // 8, batch))
+        predicted = np.trace(HESSIAN @ stationary(eta, batch)) / 2
+        claims.mean(f"eta {eta}, B = {batch}: excess loss", excess(errors), predicted)
+        found[eta, batch] = errors
+    smallest = excess(found[RATES[0], 1]) / RATES[0]
+    limit = np.trace(ONE_GRADIENT) / 4
+    room = abs(np.trace(HESSIAN @ stationary(RATES[0])) / 2 / RATES[0] - limit)
+    claims.mean(f"eta {RATES[0]}: excess loss / eta, against tr(C) / 4", smallest, limit, room)
+    errors, covariance = found[0.08, 1], stationary(0.08)
+    for name, i, j in (("ww", 0, 0), ("wb", 0, 1), ("bb", 1, 1)):
+        claims.mean(f"eta 0.08: S_{name}", errors[:, i] * errors[:, j], covariance[i, j])
+    inside = np.einsum("ri,ij,rj->r", errors, np.linalg.inv(covariance), errors) < 2 * np.log(20)  # chi^2 of 2, 95 %
+    claims.fraction("eta 0.08: ends inside the 95 % ellipse of S", inside.sum(), runs, 0.95)
+    return found
+
+
+def drawn(spreads, found):
+    figure, (variance, ball, cloud) = panels(3)
+    sizes, samples, _ = zip(*spreads[:-1], strict=True)
+    n, one = spreads[-1][0], spreads[0][2]
+    variance.loglog(sizes, [each.mean() for each in samples], "o", color=BLUE, label="mean over draws")
+    grid = np.append(np.geomspace(1, n - 1, 200), np.linspace(n - 1, n - 0.2, 50))
+    variance.loglog(grid, one / grid * (n - grid) / (n - 1), **PREDICTED, label="tr $\\Sigma$ / B (N - B) / (N - 1)")
+    variance.loglog(grid, one / grid, ":", color="grey", label="tr $\\Sigma$ / B")
+    variance.set(xlabel=f"batch size B, of N = {n}", ylabel="variance of the gradient", title="Digits, 64-8-10")
+    variance.set_ylim(one / n / 50, 2 * one)
+
+    ball.loglog(RATES, [excess(found[eta, 1]).mean() for eta in RATES], "o", color=BLUE, label="SGD, mean over runs")
+    ball.loglog(0.08, excess(found[0.08, 8]).mean(), "s", color=ORANGE, label="MBGD, B = 8")
+    grid = np.geomspace(0.008, 0.34, 100)
+    for batch, exact, linear in ((1, "exact", "$\\eta$ tr(C) / 4B"), (8, None, None)):
+        theory = [np.trace(HESSIAN @ stationary(eta, batch)) / 2 for eta in grid]
+        ball.loglog(grid, theory, **PREDICTED, label=exact)
+        ball.loglog(grid, grid * np.trace(ONE_GRADIENT) / 4 / batch, ":", color="grey", label=linear)
+    ball.set(xlabel="learning rate $\\eta$", ylabel="excess loss in the end", title="The ball's size is a choice")
+
+    turn = np.linspace(0, 2 * np.pi, 200)
+    circle = np.sqrt(2 * np.log(20)) * np.stack([np.cos(turn), np.sin(turn)])
+    for eta, colour in ((0.08, BLUE), (0.01, PURPLE)):
+        points = found[eta, 1][:1000].T
+        cloud.plot(*points, ".", color=colour, markersize=3, alpha=0.5, label=f"SGD, $\\eta$ = {eta}")
+        cloud.plot(*np.linalg.cholesky(stationary(eta)) @ circle, **PREDICTED)
+    cloud.plot([], [], **PREDICTED, label="95 % of S")
+    cloud.set(xlabel="w - w*", ylabel="b - b*", title="Where 1000 runs end")
+    for axes in (variance, ball, cloud):
+        axes.legend(fontsize=8)
+    return figure
+
+
+def experiment(claims, quick, seed):
+    spreads = batches(claims, quick, seed)
+    return drawn(spreads, balls(claims, quick, jax.random.key(seed)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(__doc__, experiment))

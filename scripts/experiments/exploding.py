@@ -4,7 +4,7 @@ The notes: products of factors above 1 overflow; the remedies are clipping and a
 
 1. Deep ReLU net of width n, weights N(0, s/n): an error term's length is a random walk of equal steps,
        |d_(l-1)|^2 / |d_l|^2 = s/n sum_i b_i g_i^2,    b_i a coin, g_i ~ N(0, 1),    in the mean s/2:
-   for any dy with random signs. It crosses 1 at s = 2. A typical net is below the mean, E ln = ln(s/2) / 2 - 5/(4n) with variance 5/(4n) a layer in
+   it crosses 1 at s = 2. A typical net is below the mean, E ln = ln(s/2) / 2 - 5/(4n) with variance 5/(4n) a layer in
    the first order of 1/n (exactly: sums of digamma functions); the same for signals, forward. Overflow has a depth,
        l = 1 + (ln 3.4e38 - ln sqrt(s) - E ln max_i g_i) / E ln factor,    and half a layer, for l is a whole number.
 2. Over time, where tanh is linear, d_t = U d_(t+1): the factor is U's spectral radius r. Exactly so for U = r Q with Q
@@ -62,8 +62,8 @@ def deep_networks(keys, depth, variance, x):
         params, state = net.init(key, (WIDTH,))
         params = jax.tree.map(lambda weight: jnp.sqrt(variance) * weight, params)
         y, _, cache = net.forward(params, state, jnp.full((1, WIDTH), x))
-        # Of random signs: dy = 1 would lie along the signals, which have no negative numbers, and such an error term
-        # has a larger factor, for active units have weights with a positive share along the signal, which add up.
+        # Of random signs, for dy = 1 would lie along the signals, which are nowhere negative. Masks leave the share c^2
+        # of an error term's square that lies along the signal whole, and (s/2)^k becomes (s/2)^k (1 + k c^2).
         # Half the units are off: sqrt(2) makes the first error term as long as the first signal, sqrt(n).
         dy = jnp.sqrt(2) * jax.random.rademacher(jax.random.fold_in(key, 1), y.shape, y.dtype)
         return jaxnn.fold(net, params, cache, dy, length_and_largest).notes[".inner[0]"]
@@ -83,6 +83,7 @@ def gain(claims, keys, axes, depth=50):
     axes.plot([], [], **PREDICTED, label="its theory")
     axes.plot([], [], color="grey", linewidth=0.8, label=r"$(s/2)^{k/2}$, of mean squares")
     axes.set(xlabel="layers back, k", ylabel="length of the error term", title="Through depth, n = 64")
+    axes.set_ylim(1e-8, 1e17)
 
 
 def overflow(claims, keys, axes, variance=8.0, depth=160):
@@ -131,13 +132,15 @@ def over_time(claims, rng, axes, n_steps=100):
         )
         claims.at_most(f"r = {radius}, orthogonal, linear: |d| / r^k - 1", np.max(np.abs(exact - 1)), rounding)
         claims.at_most(f"r = {radius}, orthogonal, driven: max |d| / r^k", np.max(tamed), 1 + rounding)
+        axes.semilogy(back[::9], (exact * radius**back)[::9], "o", markersize=3.5, color=colour)
         axes.semilogy(back, bounded * radius**back, color=colour, label=f"r = {radius}, Gaussian U")
         axes.semilogy(back, tamed * radius**back, ":", color=colour)
         axes.semilogy(back, 1.0 * radius**back, **PREDICTED)
     low, high = np.abs(left[:, leading].conj() @ dy[0]), np.linalg.cond(right)
     claims.between(f"r = 1.1, Gaussian, linear: |d| / r^k after {n_steps - 1} steps", bounded[-1], low, high)
-    axes.plot([], [], **PREDICTED, label=r"$r^k$, and orthogonal U")
-    axes.plot([], [], ":", color="grey", label="orthogonal U, driven by noise")
+    axes.plot([], [], **PREDICTED, label=r"$r^k$")
+    axes.plot([], [], "o", markersize=3.5, color="grey", label="orthogonal U")
+    axes.plot([], [], ":", color="grey", label="the same, driven by noise")
     axes.set(xlabel="steps of time back, k", ylabel="length of the error term", title="Over time, n = 64")
 
 
@@ -223,6 +226,7 @@ def experiment(claims, quick, seed):
         cliff(claims, axes[4], axes[5])
     for each in axes:
         each.legend(fontsize=8)
+    axes[0].legend(fontsize=8, loc="upper left")
     return figure
 
 

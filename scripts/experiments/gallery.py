@@ -1,0 +1,181 @@
+"""Run the experiments one after another and show them on one page, figure and table side by side.
+
+    ./scripts/gallery                                    # all, at full size: about an hour on 2 cores
+    ./scripts/gallery --only perceptron linear_unit      # the page has the others as they were
+    ./scripts/gallery --quick --output FOLDER            # as CI does, in 5 minutes; leaves docs/ alone
+
+Each runs twice: with the committed seed, which has to agree, and with a fresh one, which is reported beside it. Writes
+gallery.md, the self-contained gallery.html, and in gallery/ a figure and the numbers of each. The exit status is 1 if
+a claim failed with the committed seed, or a script did not run through.
+"""
+
+import argparse
+import base64
+import html
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# In the order of the notes.
+TOPICS = (
+    "perceptron",
+    "linear_unit",
+    "three_loops",
+    "gradient_noise",
+    "double_well",
+    "gradient_noise_scale",
+    "rate_and_batch_size",
+    "edge_of_stability",
+    "backpropagation_by_hand",
+    "article_recipe",
+    "dead_relu",
+    "exploding",
+    "weight_decay",
+)
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1500px; margin: 2rem auto; }
+body { padding: 0 1.5rem }
+h2 { border-top: 1px solid #ccc; padding-top: 1.2rem; margin-top: 2.5rem }
+section > div { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 2rem; align-items: start }
+img { width: 100%; height: auto }
+table { border-collapse: collapse; font-size: 13px; width: 100% }
+td, th { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid #ddd; vertical-align: top }
+pre { background: #f5f5f5; padding: .6rem; overflow-x: auto; font-size: 13px }
+nav { columns: 2 }
+.fails { color: #D55E00; font-weight: bold }
+@media (max-width: 1000px) { section > div { grid-template-columns: 1fr } nav { columns: 1 } }
+"""
+
+
+def run(topic, folder, *options):
+    """The exit status of one experiment; what it prints goes to the terminal."""
+    command = [sys.executable, str(HERE / f"{topic}.py"), "--output", str(folder), *options]
+    print(f"\n== {topic} {' '.join(options)}", flush=True)
+    return subprocess.run(command).returncode
+
+
+def experiment(topic, folder, quick):
+    """Both runs of one experiment; true if all claims hold with the committed seed and both ran through."""
+    options = ["--quick"] if quick else []
+    status = run(topic, folder, *options)
+    if quick:
+        return status == 0
+    with tempfile.TemporaryDirectory() as fresh:
+        fresh_status = run(topic, fresh, "--fresh-seeds")
+        if fresh_status == 0:
+            shutil.copy(Path(fresh) / f"{topic}.json", folder / f"{topic}.fresh.json")
+    return status == fresh_status == 0
+
+
+class Page:
+    """What one experiment left in the folder: its words, its rows, and its rows with a fresh seed, if there are any."""
+
+    def __init__(self, topic, folder):
+        found = json.loads((folder / f"{topic}.json").read_text())
+        self.topic, self.figure = topic, folder / f"{topic}.png"
+        self.title, _, self.text = found["doc"].partition("\n")
+        self.rows, self.seconds = found["claims"], found["seconds"]
+        fresh = folder / f"{topic}.fresh.json"
+        self.fresh = json.loads(fresh.read_text()) if fresh.exists() else None
+
+    def table(self):
+        """Header and rows, all of words."""
+        header = ["", "claim", "predicted", "measured", "within"] + (["with a fresh seed"] if self.fresh else [])
+        again = {row["statement"]: row for row in self.fresh["claims"]} if self.fresh else {}
+        lines = []
+        for row in self.rows:
+            cells = [verdict(row), row["statement"], row["predicted"], row["measured"], row["within"]]
+            if self.fresh:
+                other = again.get(row["statement"])
+                cells.append(f"{other['measured']}, {verdict(other)}" if other else "")
+            lines.append(cells)
+        return header, lines
+
+    def held(self):
+        return f"{sum(row['holds'] for row in self.rows)} of {len(self.rows)}"
+
+
+def verdict(row):
+    return "holds" if row["holds"] else "fails"
+
+
+def as_markdown(pages):
+    parts = ["# Gallery", INTRODUCTION, "| experiment | claims that hold | seconds |\n| --- | --- | --- |"]
+    for page in pages:
+        parts[-1] += f"\n| [{page.title}](#{page.topic}) | {page.held()} | {page.seconds:.0f} |"
+    for page in pages:
+        header, lines = page.table()
+        rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in (header, *lines)]
+        rows.insert(1, "|" + " --- |" * len(header))
+        parts += [f'<a id="{page.topic}"></a>\n\n## {page.title}', page.text.strip("\n")]
+        parts += [f"![{page.title}](gallery/{page.topic}.png)", "\n".join(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_html(pages):
+    links = "".join(f'<li><a href="#{page.topic}">{html.escape(page.title)}</a> ({page.held()})</li>' for page in pages)
+    sections = "\n".join(map(section, pages))
+    introduction = html.escape(INTRODUCTION)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width">\n<title>jaxnn: gallery</title>\n<style>{STYLE}</style>\n'
+        f"<h1>jaxnn: gallery</h1>\n<p>{introduction}</p>\n<nav><ol>{links}</ol></nav>\n{sections}\n</html>\n"
+    )
+
+
+def section(page):
+    header, lines = page.table()
+    picture = base64.b64encode(page.figure.read_bytes()).decode()
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    body = "".join(
+        f'<tr class="{line[0]}">' + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>"
+        for line in lines
+    )
+    words = "".join(paragraph(each) for each in page.text.strip("\n").split("\n\n"))
+    title = html.escape(page.title)
+    return (
+        f'<section id="{page.topic}">\n<h2>{title}</h2>\n{words}\n<div>\n'
+        f'<img src="data:image/png;base64,{picture}" alt="{title}">\n'
+        f"<table><tr>{head}</tr>{body}</table>\n</div>\n</section>"
+    )
+
+
+def paragraph(text):
+    """Indented lines, equations and commands, stay as they are."""
+    if text.startswith("    "):
+        return f"<pre>{html.escape(text)}</pre>"
+    return f"<p>{html.escape(text)}</p>"
+
+
+INTRODUCTION = (
+    "Each experiment states a claim of the notes, or its correction, predicts numbers with intervals before it runs, "
+    "and fails where they disagree. Intervals are those of theory or of 99.9 % over seeds. Every script imports jaxnn "
+    "as a user would."
+)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS, help="run these alone")
+    parser.add_argument("--quick", action="store_true", help="the small form of each, with the committed seed alone")
+    parser.add_argument("--pages", action="store_true", help="run nothing: write the pages from what is in the folder")
+    parser.add_argument("--output", type=Path, default=HERE.parents[1] / "docs")
+    options = parser.parse_args()
+    folder = options.output / "gallery"
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = [] if options.pages else [each for each in options.only if not experiment(each, folder, options.quick)]
+    pages = [Page(topic, folder) for topic in TOPICS if (folder / f"{topic}.json").exists()]
+    (options.output / "gallery.md").write_text(as_markdown(pages))
+    (options.output / "gallery.html").write_text(as_html(pages))
+    print(f"\n{options.output / 'gallery.html'}: {len(pages)} experiments")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

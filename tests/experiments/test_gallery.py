@@ -1,0 +1,66 @@
+"""The page of the experiments: every script is on it, its rows beside those of a fresh seed, nothing unescaped."""
+
+import json
+import sys
+from pathlib import Path
+
+import gallery
+import pytest
+
+FOLDER = Path(gallery.__file__).parent
+SCRIPT = '''"""Sums & <products>.
+
+    s = a + b
+"""
+import sys
+sys.path.insert(0, {folder!r})
+from claims import main, panels
+
+def experiment(claims, quick, seed):
+    claims.near("a < b | c", {measured}, 2.0, 0.1)
+    return panels()[0]
+
+raise SystemExit(main(__doc__, experiment))
+'''
+
+
+def test_every_script_is_in_the_gallery():
+    scripts = {path.stem for path in FOLDER.glob("*.py")} - {"claims", "gallery"}
+    assert set(gallery.TOPICS) == scripts
+    assert len(gallery.TOPICS) == len(scripts)
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """Runs the gallery of one script; its exit status and what it wrote."""
+
+    def made(measured, *options):
+        (tmp_path / "sums.py").write_text(SCRIPT.format(folder=str(FOLDER), measured=measured))
+        monkeypatch.setattr(gallery, "HERE", tmp_path)
+        monkeypatch.setattr(gallery, "TOPICS", ("sums",))
+        monkeypatch.setattr(sys, "argv", ["gallery.py", "--output", str(tmp_path / "docs"), *options])
+        status = gallery.main()
+        return status, *((tmp_path / "docs" / f"gallery.{kind}").read_text() for kind in ("md", "html"))
+
+    return made
+
+
+def test_the_page_shows_both_seeds_and_escapes_what_it_shows(page, tmp_path):
+    status, markdown, html = page(2.05)
+    assert status == 0
+    assert "## Sums & <products>." in markdown
+    assert "| holds | a < b \\| c | 2 | 2.05 | +- 0.1 | 2.05, holds |" in markdown
+    assert "<td>a &lt; b | c</td>" in html
+    assert "<pre>    s = a + b</pre>" in html
+    assert '<img src="data:image/png;base64,' in html
+    assert (
+        json.loads((tmp_path / "docs/gallery/sums.json").read_text())["seed"]
+        != (json.loads((tmp_path / "docs/gallery/sums.fresh.json").read_text())["seed"])
+    )
+
+
+def test_a_failed_claim_fails_the_gallery_and_is_marked(page):
+    status, markdown, html = page(2.2, "--quick")
+    assert status == 1
+    assert "| fails | a < b \\| c | 2 | 2.2 | +- 0.1 |" in markdown
+    assert '<tr class="fails"><td>fails</td>' in html

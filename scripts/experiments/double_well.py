@@ -12,7 +12,7 @@ so that their logarithm falls with B / eta by 2 h / sigma^2. At finite eta no la
 normal steps, whose share of runs beyond the wall a grid gives exactly. All of it needs new examples for each batch. The
 x of a small set gone through in passes sum to 0 in each, the noise takes back what it gave, and no run escapes.
 
-    python scripts/experiments/double_well.py               (40 s on 2 cores; --quick 9 s)
+    python scripts/experiments/double_well.py               (25 s on 2 cores; --quick 12 s)
 
 The layer and the loss are the script's own, by jaxnn's protocol: a backward by hand under each forward.
 Source: PRINCIPLES B7, B11, 4.4; Kramers 1940; Jastrzebski et al. 2017 for eta / B.
@@ -32,7 +32,7 @@ from jaxnn.layer import Backward, Forward, Init, recipe
 from jaxnn.losses import LossForward
 
 SIGMA, TIME = 5.0, 40.0  # deviation of x; eta k at the end of a run
-CHUNK = 50  # steps whose examples are drawn together
+CHUNK = 10  # steps whose examples are drawn together
 BATCHES = (1, 4, 16)
 NORMAL = stats.norm.ppf((1 + CONFIDENCE) / 2)
 
@@ -183,13 +183,13 @@ def drawn(quotients, shares, chances):
     wells.set(xlabel="$\\theta$", ylabel="loss U", title="Two minima: the start decides")
 
     for j, (batch, colour, marker) in enumerate(zip(BATCHES, (BLUE, GREEN, PURPLE), "os^", strict=True)):
-        share.plot(quotients, shares[:, j], marker, color=colour, label=f"B = {batch}")
-        share.plot(quotients, chances[:, j], **PREDICTED, label="exact" if j == 0 else None)
+        share.plot(1000 * quotients, shares[:, j], marker, color=colour, label=f"B = {batch}")
+        share.plot(1000 * quotients, chances[:, j], **PREDICTED, label="exact" if j == 0 else None)
         rate.plot(1 / quotients, log_rate(shares[:, j]), marker, color=colour, label=f"B = {batch}")
     rate.plot(1 / quotients, log_rate(chances[:, 0]), **PREDICTED, label="exact, B = 1")
     rate.plot(1 / quotients, np.log(FREQUENCY) - 2 * RISE / SIGMA**2 / quotients, ":", color="grey", label="Kramers")
     share.set(
-        xlabel="$\\eta$ / B",
+        xlabel="1000 $\\eta$ / B",
         ylabel=f"share of runs out at $\\eta k$ = {TIME:.0f}",
         title="$\\eta$ and B count by $\\eta$ / B",
     )

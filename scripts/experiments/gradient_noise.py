@@ -10,7 +10,7 @@ that doesn't depend on w. Here it is so: every example measures the same three p
 t_k = 2 x_k + 1 + noise, so that all examples have one Hessian, H = sum [x_k, 1] [x_k, 1]^T. With normal noise the ends
 are normal too, and the ellipse of S that should hold 95 % of them does.
 
-    python scripts/experiments/gradient_noise.py            (10 s on 2 cores; --quick 7 s)
+    python scripts/experiments/gradient_noise.py            (10 s on 2 cores; --quick 9 s)
 
 Source: PRINCIPLES B8, B9; Cochran 1977, section 2.5, for the finite population.
 """

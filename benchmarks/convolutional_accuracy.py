@@ -49,7 +49,7 @@ CANDIDATES = {
         "--weight-decay 0.05 --augment shift flip",
     ],
     "half an hour": [
-        "--architecture cnn --channels 48 96 192 --hidden 256 --dropout 0.4 --epochs 26 --learning-rate 0.003 "
+        "--architecture cnn --channels 48 96 192 --hidden 256 --dropout 0.4 --epochs 36 --learning-rate 0.003 "
         "--weight-decay 0.05 --augment shift flip",
     ],
 }

@@ -16,7 +16,7 @@ The notes: products of factors above 1 overflow; the remedies are clipping and a
    is longer than eta theta. A penalty, w <- (1 - eta alpha) w, needs ln(1.3) / (eta alpha) steps: the jump is earlier.
 
 Source: PRINCIPLES E1 to E3; Hanin and Nica 2020; Pascanu et al. 2013.
-Command: python scripts/experiments/exploding.py    (30 s on 2 cores)
+Command: python scripts/experiments/exploding.py    (15 s on 2 cores)
 Expect: a factor 1.201 at n = 64, s = 3 (1.2247 in the mean of squares); float32 overflows at layer 130 for s = 8.
 """
 

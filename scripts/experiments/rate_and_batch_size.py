@@ -124,9 +124,10 @@ def claim_the_best_rate(claims, sizes, losses, curvature):
     best = dict(zip(sizes.tolist(), RATES[losses.argmin(axis=1)], strict=True))
     # The exponent of B in the best rate is 1 where noise or the single example limits it, and 0 where the sharpness
     # does. Of two best rates each may be off by half a step of the grid and half a step of luck: 1/4 on a factor of 4.
-    for low, high, least, most in ((1, 4, 0.5, 1.25), (sizes[-2], sizes[-1], -0.25, 0.5)):
-        exponent = np.log(best[high] / best[low]) / np.log(high / low)
-        claims.between(f"network: best rate ~ B^a from B = {low} to {high}, a", exponent, least, most)
+    for low, high, least, most in ((1, 4, 0.5, 1.25), (256, 1024, -0.25, 0.5)):
+        if low in best:  # the quick form has fewer sizes
+            exponent = np.log(best[high] / best[low]) / np.log(high / low)
+            claims.between(f"network: best rate ~ B^a from B = {low} to {high}, a", exponent, least, most)
     failing = first_above(losses, OF_A_CONSTANT)[-1]
     claims.between("network, B = n: first rate that fails, times L at the start", failing * curvature, 2, 12 * STEP)
 

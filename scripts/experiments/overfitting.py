@@ -1,0 +1,163 @@
+"""Overfitting: the training loss goes on falling while the test loss rises; and what each remedy is worth.
+
+1. A 784-30-10 network on 1000 images of Fashion-MNIST, as Nielsen's on 1000 of MNIST (training accuracy 100 %, test
+   loss down to 1.20 and up again to 1.77). Validation images tell where the minimum is. The test images are read once,
+   by what the validation images have chosen.
+2. Remedies, each alone: early stopping, L1, L2, dropout, shifted images. The strengths of L1 and L2 are chosen on
+   validation images; dropout of 1/2 and shifts by a pixel are the published ones. Two corrections to the notes' list:
+   weight decay is nothing beside L2, for with plain gradient descent the two are the same steps; and batch
+   normalisation is no remedy by itself: with it the loss rises after its minimum too.
+3. Early stopping is much like ridge. On least squares, descent from 0 brings a mode of curvature lambda to the share
+   1 - (1 - eta lambda)^tau of its optimum in tau steps; the penalty alpha/2 |w|^2 to lambda / (lambda + alpha). With
+   alpha = 1 / (eta tau) and s = eta lambda tau that is 1 - e^-s, nearly, beside s / (1 + s): never less, and by 0.2036
+   more at most, where e^(s/2) = 1 + s.
+
+Source: PRINCIPLES F1 to F3, H1 to H4, 3.3, section 4 (23 to 26); Nielsen 2015, chapter 3; Srivastava et al. 2014.
+
+    python scripts/experiments/overfitting.py
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from claims import BLUE, GREEN, ORANGE, PREDICTED, SKY, half_width, main, panels
+
+import jaxnn
+from jaxnn.augment import Shift
+from jaxnn.data import load
+from jaxnn.models import mlp
+
+LOSS = jaxnn.SoftmaxCrossEntropy()
+
+
+def experiment(claims, quick, seed):
+    images = load("fashion-mnist")
+    train, validation, test = (
+        (x[:n], y[:n]) for (x, y), n in ((images.train, 1000), (images.validation, 1000), (images.test, 10_000))
+    )
+    keys = jax.random.split(jax.random.key(seed), 5)
+    all_epochs = 40 if quick else 100
+
+    def network(**options):
+        return mlp([30], 10, "sigmoid", weight_init="lecun", scale=images.scale, **options)
+
+    def trained(net, epochs=all_epochs, l1=0.0, l2=0.0, decay=0.0, augment=None):
+        """Five networks, and their histories; the networks of a seed begin alike and meet images in the same order."""
+        options = {"epochs": epochs, "batch_size": 10, "validation": validation, "augment": augment}
+        penalty = jaxnn.l1(l1), jaxnn.l2(l2)
+        update = jaxnn.chain(jaxnn.weight_decay(decay), jaxnn.gradient_descent(0.5))
+        return jaxnn.ensemble(jaxnn.mbgd, net, LOSS, train, keys=keys, update=update, penalty=penalty, **options)
+
+    def test_losses(net, run):
+        each = jax.vmap(lambda params, state: jaxnn.evaluate(net, LOSS, params, state, test).loss)
+        return np.asarray(each(run.params, run.state), np.float64)
+
+    def strongest(name, strengths):
+        """The run of the strength that is best on validation images."""
+        runs = [trained(plain, **{name: strength}) for strength in strengths]
+        return min(runs, key=lambda run: run[1].validation_loss[:, -1].mean())[0]
+
+    plain, dropped, normalised = network(), network(dropout=0.5), network(batch_norm=True)
+    run, history = trained(plain)
+    stopped, _ = trained(plain, epochs=best_epoch(history))
+    remedies = {
+        "early stopping": (plain, stopped),
+        "L1": (plain, strongest("l1", (1e-4,) if quick else (1e-5, 1e-4, 1e-3))),
+        "L2": (plain, strongest("l2", (1e-3,) if quick else (1e-4, 1e-3, 1e-2))),  # Nielsen's is 1e-4
+        "dropout": (dropped, trained(dropped)[0]),
+    }
+    if not quick:
+        remedies["shifts by a pixel"] = plain, trained(plain, augment=Shift(1))[0]
+    with_nothing = test_losses(plain, run)
+    gains = {name: with_nothing - test_losses(*remedy) for name, remedy in remedies.items()}
+
+    falls = history.loss[:, best_epoch(history)] - history.loss[:, -1]
+    claims.mean_at_least(f"training loss after {best_epoch(history)} epochs, less that after {all_epochs}", falls, 0)
+    for name, gain in gains.items():
+        claims.mean_at_least(f"test loss with nothing, less that with {name}", gain, 0)
+    claim_that_decay_is_l2(claims, *(trained(plain, epochs=5, **{name: 1e-3})[0] for name in ("l2", "decay")))
+    curves = {"training": history.loss, "validation": history.validation_loss}
+    if not quick:
+        run, history = trained(normalised)
+        stopped, _ = trained(normalised, epochs=best_epoch(history))
+        rise = test_losses(normalised, run) - test_losses(normalised, stopped)
+        claims.mean_at_least("batch normalisation: test loss at the end, less that when stopped early", rise, 0)
+        curves["validation, batch normalisation"] = history.validation_loss
+    return drawn(curves, gains, claim_that_stopping_is_ridge(claims, seed))
+
+
+def best_epoch(history):
+    """The number of epochs with the least validation loss, in the mean over the seeds."""
+    return 1 + int(history.validation_loss.mean(axis=0).argmin())
+
+
+def claim_that_decay_is_l2(claims, penalised, decayed):
+    """W <- W - eta (g + lambda W), whoever adds the last term."""
+    weights = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(penalised.params)])
+    apart = jnp.abs(weights - jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(decayed.params)])).max()
+    # 500 steps, in each of which lambda W is rounded by itself or as part of the sum.
+    claims.at_most(
+        "L2 against weight decay: weights apart, relative", float(apart / jnp.abs(weights).max()), 500 * 2**-24
+    )
+
+
+def claim_that_stopping_is_ridge(claims, seed, tau=300):
+    """Least squares of known curvatures in float64: which share of each mode's optimum is reached."""
+    rng = np.random.default_rng(seed)
+    n, curvatures = 200, np.logspace(-4, 0, 25)
+    left, right = (np.linalg.qr(rng.standard_normal((rows, 25)))[0] for rows in (n, 25))
+    x = (
+        np.sqrt(n) * left * np.sqrt(curvatures) @ right.T
+    )  # so that X^T X / n has these eigenvalues, and `right` as vectors
+    optimum = right @ np.ones(25)
+    eta = 0.9 / curvatures.max()
+    with jax.enable_x64(True):
+        net, rule = jaxnn.Dense(1, jaxnn.Zeros(), bias=False), jaxnn.gradient_descent(eta)
+        data = x, (x @ optimum)[:, None]
+        options = {"key": jax.random.key(seed), "epochs": tau, "update": rule, "metric": None}
+        run, _ = jaxnn.bgd(net, jaxnn.HalfSquaredError(), data, **options)
+    stopped = right.T @ np.asarray(run.params.weight)[:, 0]
+    ridge = right.T @ np.linalg.solve(x.T @ x / n + np.eye(25) / (eta * tau), x.T @ x / n @ optimum)
+    claims.at_most(
+        "stopping: share of each mode - (1 - (1 - eta lambda)^tau)",
+        np.abs(stopped - 1 + (1 - eta * curvatures) ** tau).max(),
+        1e-10,
+    )
+    # (1 - s/tau)^tau lies below e^-s by s^2 e^-s / tau at most, and s^2 e^-s is 4 / e^2 at most.
+    claims.between("stopping - ridge: least share", (stopped - ridge).min(), 0, 0.2036 + 4 / np.e**2 / tau)
+    claims.between("stopping - ridge: largest share", (stopped - ridge).max(), 0, 0.2036 + 4 / np.e**2 / tau)
+    return eta * tau * curvatures, stopped, ridge
+
+
+def drawn(curves, gains, shares):
+    figure, (learning, bars, modes) = panels(columns=3)
+    for (name, curve), color in zip(curves.items(), (BLUE, ORANGE, GREEN), strict=False):
+        mean = np.asarray(curve).mean(axis=0)
+        epochs = 1 + np.arange(len(mean))
+        learning.plot(epochs, np.asarray(curve).T, color=color, linewidth=0.4, alpha=0.5)
+        learning.plot(epochs, mean, color=color, label=name)
+        if name != "training":
+            learning.plot(1 + mean.argmin(), mean.min(), "o", color=color)
+    learning.set(xlabel="epoch", ylabel="loss", title="784-30-10 on 1000 images, five seeds")
+    learning.legend()
+    places = np.arange(len(gains))
+    spread = [half_width(gain) for gain in gains.values()]
+    bars.barh(places, [gain.mean() for gain in gains.values()], xerr=spread, color=SKY, capsize=3)
+    bars.axvline(0, **PREDICTED)
+    bars.set_yticks(places, gains)
+    bars.invert_yaxis()
+    bars.set(xlabel="test loss lower by (99.9 % intervals)", title="what each remedy is worth")
+    s, stopped, ridge = shares
+    every = np.geomspace(s[0], s[-1], 200)
+    modes.plot(s, stopped, "o", color=BLUE, label=r"stopped after $\tau$ steps")
+    modes.plot(s, ridge, "s", color=ORANGE, markersize=4, label=r"ridge, $\alpha = 1 / \eta \tau$")
+    modes.plot(every, 1 - np.exp(-every), **PREDICTED, label="$1 - e^{-s}$ and $s / (1 + s)$")
+    modes.plot(every, every / (1 + every), **PREDICTED)
+    modes.set(xscale="log", xlabel=r"$s = \eta \lambda \tau$ of the mode", ylabel="share of its optimum")
+    modes.set(title="early stopping is much like ridge")
+    modes.legend()
+    return figure
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(__doc__, experiment))

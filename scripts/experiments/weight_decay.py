@@ -127,6 +127,7 @@ def shrinking(claims, key, axes, quick):
     axes.set(xlabel=r"size of the gradient's noise, $\sigma$", ylabel="shrinks a step by")
     axes.set_title("Behind a noisy gradient")
     axes.set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+    axes.set_yticks([1e-4, 5e-5, 2.5e-5, 1.25e-5], ["1e-4", "5e-5", "2.5e-5", "1.25e-5"])
     axes.minorticks_off()
 
 

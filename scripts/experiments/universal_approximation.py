@@ -201,15 +201,16 @@ def autoencoder(claims, keys, axes, epochs, recipes):
     halved = jaxnn.gradient_descent(jaxnn.schedules.step_decay(0.5, every=20 * 256, factor=0.5))
     article = {"keys": keys[:32], "update": halved, "epochs": 200, "shuffle": False}
     adam = {"keys": keys, "update": jaxnn.adam(jaxnn.schedules.cosine(0.3, epochs)), "epochs": epochs}
-    squared, all_recipes = jaxnn.HalfSquaredError(), {
-        "the article's recipe": (jaxnn.sgd, outputs, 0.5, article, ORANGE),
-        "all bits at once": (jaxnn.bgd, logits, 0.0, adam, GREEN),
-        "squared error, Adam": (jaxnn.bgd, outputs, 0.5, adam, BLUE),
-    }  # fmt: skip
+    # Loop, network, loss, the output at which a bit is on, options, colour.
+    squared, all_bits = jaxnn.HalfSquaredError(), AllBits()
+    every_recipe = {
+        "the article's recipe": (jaxnn.sgd, outputs, squared, 0.5, article, ORANGE),
+        "all bits at once": (jaxnn.bgd, logits, all_bits, 0.0, adam, GREEN),
+        "squared error, Adam": (jaxnn.bgd, outputs, squared, 0.5, adam, BLUE),
+    }
     counts = {}
     for name in recipes:
-        loop, net, threshold, options, colour = all_recipes[name]
-        loss = AllBits() if net == logits else squared
+        loop, net, loss, threshold, options, colour = every_recipe[name]
         run, _ = jaxnn.ensemble(loop, net, loss, (codes, codes), metric=None, **options)
         right = jax.vmap(lambda params, net=net, at=threshold: n_right(net, params, codes, at))(run.params)
         counts[name] = count = np.asarray(right)

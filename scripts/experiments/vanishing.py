@@ -12,7 +12,7 @@ isn't like sigmoid: it keeps 15 % over 30 layers of which sigmoid keeps 1e-19. W
 sigmoid and tanh, for a gradient of exactly 0, and with ReLU explode, by n / 2 a layer. Depth alone does neither, at
 chi = 1. Nielsen's speeds of learning start from N(0, 1 / n_in), by his program, and so chi foretells them.
 
-    python scripts/experiments/vanishing.py                                     (60 s on 2 cores; --quick 12 s)
+    python scripts/experiments/vanishing.py                                     (30 s on 2 cores; --quick 13 s)
 
 Expect factors .234 and .93 (sigmoid, tanh; Xavier), .704 and .995 (ReLU; Xavier, He); layers of 30 sigmoid neurons five
 times slower than the next ones; a loss of ln 10 for Xavier at 30 layers of ReLU, where He learns.
@@ -222,15 +222,12 @@ def drawn(found, learned, losses):
         title=f"Width {WIDTH}, at the start",
     )
     depth.legend(fontsize=8)
-    for (n, (measured, logs, published)), colour in zip(learned.items(), (BLUE, ORANGE, GREEN), strict=False):
-        layers = np.arange(1, n + 1) - n
-        speed.semilogy(
-            layers,
-            np.exp(np.log(measured / measured[:, -1:]).mean(axis=0)),
-            "o",
-            color=colour,
-            label=f"{n} hidden layers",
-        )
+    for (n, (measured, logs, published)), colour, size in zip(
+        learned.items(), (BLUE, ORANGE, GREEN), (13, 9, 5), strict=False
+    ):
+        layers, mean = np.arange(1, n + 1) - n, np.log(measured / measured[:, -1:]).mean(axis=0)
+        look = {"color": colour, "markersize": size, "markerfacecolor": "none", "markeredgewidth": 2}
+        speed.semilogy(layers, np.exp(mean), "o", **look, label=f"{n} hidden layers")
         speed.semilogy(layers, np.array(published) / published[-1], "x", color=colour)
         speed.semilogy(layers, np.exp(np.append(np.cumsum(logs[::-1])[::-1], 0)), **PREDICTED)
     speed.plot([], [], "x", color="gray", label="Nielsen's networks, MNIST")
@@ -246,7 +243,7 @@ def drawn(found, learned, losses):
         epochs = np.arange(1, losses[init].shape[1] + 1)
         loss.plot(epochs, losses[init].T, color=colour, alpha=0.3, linewidth=1)
         loss.plot(epochs, losses[init].mean(axis=0), color=colour, label=init, linewidth=2)
-    loss.axhline(np.log(10), **PREDICTED, label="ln 10")
+    loss.axhline(np.log(10), **PREDICTED, label="ln 10", zorder=3)
     loss.set(xlabel="epoch", ylabel="training loss", ylim=(0, 2.6), title=f"{DEPTH} layers of ReLU, digits")
     loss.legend(fontsize=8)
     return figure
@@ -259,7 +256,7 @@ def experiment(claims, quick, seed):
     found = factors(claims, inits)
     all_positive(claims, inits, ["sigmoid"] if quick else list(ACTIVATIONS))
     learned = speeds_of_learning(claims, starts[: 16 if quick else None], NIELSEN[-1:] if quick else NIELSEN)
-    losses = deep(claims, runs[: 5 if quick else 8], epochs=8 if quick else 25)
+    losses = deep(claims, runs[: 8 if quick else 12], epochs=12 if quick else 25)
     return drawn(found, learned, losses)
 
 

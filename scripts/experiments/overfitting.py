@@ -45,7 +45,8 @@ def experiment(claims, quick, seed):
         """Eight networks, and their histories; the networks of a seed begin alike and meet images in the same order."""
         options = {"epochs": epochs, "batch_size": 10, "validation": validation, "augment": augment}
         penalty = jaxnn.l1(l1), jaxnn.l2(l2)
-        update = jaxnn.chain(jaxnn.weight_decay(decay), jaxnn.gradient_descent(0.5))
+        rate = jaxnn.schedules.cosine(0.5, steps=100 * all_epochs)  # falls to 0: the last epoch isn't left to chance
+        update = jaxnn.chain(jaxnn.weight_decay(decay), jaxnn.gradient_descent(rate))
         return jaxnn.ensemble(jaxnn.mbgd, net, LOSS, train, keys=keys, update=update, penalty=penalty, **options)
 
     def test_losses(net, run):

@@ -7,7 +7,9 @@ whose error term loses a factor of four a layer, at least, for weights of the us
    factor of sqrt(2). ReLU is homogeneous: with the same draw scaled by 1/sqrt(2), all masks are the same, and after H
    layers the error term is smaller by exactly 2^(-H/2), 3.05e-5 for 30. So it was found (He et al. 2015): with thirty
    layers Xavier's stalls and theirs converges.
+
 2. Stalled means: no better than knowing how often each class comes, whose loss is the labels' entropy, near ln 10.
+
 3. Sigmoids are passed too, with batch normalisation or a path around every layer.
 
 Source: PRINCIPLES D2, D4, D6, D7, G5, 3.5, section 4 (8, 10, 20); He et al. 2015, section 2.2.

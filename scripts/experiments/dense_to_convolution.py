@@ -6,10 +6,13 @@ the cure. What holds, exactly:
 1. Parameters. A dense layer of M outputs has (side^2 C + 1) M: linear in the pixels and quadratic in the side, not
    "exponential". A convolution has (k^2 C + 1) F, whatever the side; pooling has none, and divides what a dense layer
    after it has.
+
 2. A convolution is a dense layer whose matrix is zero outside of a band (local connections: one window an output) and
    equal along the diagonals (shared weights). So its gradient is the dense layer's, taken on the band alone and summed
    along each diagonal.
+
 3. Shared weights make it commute with shifts: shift(x) * w = shift(x * w), on a circle for every pixel.
+
 4. Pooling takes away places, not examples, and makes what is left more robust to shifts, in part. With independent
    pixels a k x k maximum, moved by one pixel, shares k (k - 1) of its pixels with the old one, and both see k (k + 1):
    it stays the same if the largest is among the shared, with the probability (k - 1) / (k + 1). A k x k mean always

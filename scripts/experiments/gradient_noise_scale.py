@@ -3,15 +3,19 @@
 The notes: a mini-batch costs less than the whole set, and is less random than one example. How large should it be? A
 batch of B examples has the gradient G + noise of covariance Sigma / B, and one step of rate eta changes a quadratic
 loss of Hessian H, in the mean, by
+
     -eta |G|^2 + eta^2 / 2 (G.HG + tr(H Sigma) / B).
+
 The best rate gains |G|^4 / (2 G.HG) / (1 + B_noise / B), with B_noise = tr(H Sigma) / G.HG: a batch of B_noise has half
 of the gain that all examples would have. Summed over a run, with the best rate for each B,
+
     steps(B) = S_min (1 + B_noise / B),      examples(B) = B steps(B) = E_min (1 + B / B_noise):
+
 small batches waste steps, large ones examples. Batches drawn from n examples without putting back have noise
 Sigma (1/B - 1/n) n / (n - 1) in place of Sigma / B. With H like the identity, B_noise is B_simple = tr(Sigma) / |G|^2,
 which needs no Hessian, and was found to tell B_noise to within an order of magnitude. It grows as the loss falls.
 
-Source: PRINCIPLES B8, B12, section 4 (7); McCandlish et al. 2018, equations 2.4 to 2.11.
+Source: PRINCIPLES B8, B12, section 4 (7); McCandlish et al. 2018, sections 2.2 and 2.3.
 
     python scripts/experiments/gradient_noise_scale.py
 

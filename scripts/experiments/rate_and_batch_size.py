@@ -7,13 +7,15 @@ two go together is known, for a fixed number of epochs:
    then depends on eta / B alone ("linear scaling rule": twice the batch, twice the rate), and contours of the loss are
    lines of slope 1. A step of rate eta carries a mode of curvature lambda as far as the flow does in the time
    -log(1 - eta lambda) / lambda, which lies between eta and what it is for the largest lambda: that bounds the error.
+
 2. It ends at a ceiling. On a quadratic, steps on batches of B are stable below 2B / (beta + (B - 1) L), beta being the
    largest curvature of a single example and L that of the mean (from E[H_B^2] <= (beta / B + (1 - 1/B) L) H), and
    unstable above 2/L. So the usable rate grows with B up to about B = beta / L, the knee, and no further.
+
 3. A network bends away from too large a rate, and 2/L at the start is no ceiling: at full batch up to 4 (linear) or 12
    (ReLU) in place of 2 was found to work (Lewkowycz et al. 2020, "catapult").
 
-Source: PRINCIPLES B5, B12, section 4 (7); Ma, Bassily and Belkin 2018, theorem 3 (the quadratic); Goyal et al. 2017.
+Source: PRINCIPLES B5, B12, section 4 (7); Ma, Bassily and Belkin 2018 (the quadratic); Goyal et al. 2017.
 
     python scripts/experiments/rate_and_batch_size.py
 

@@ -17,6 +17,9 @@
 Source: PRINCIPLES F1 to F3, H1 to H4, 3.3, section 4 (23 to 26); Nielsen 2015, chapter 3; Srivastava et al. 2014.
 
     python scripts/experiments/overfitting.py
+
+Three quarters of a minute on 2 cores. Expect a minimum after about 10 epochs, and gains of 0.14 to 0.25 of a test loss
+of 0.77 or so.
 """
 
 import jax
@@ -65,11 +68,11 @@ def experiment(claims, quick, seed):
     stopped, _ = trained(plain, epochs=best_epoch(history))
     remedies = {
         "early stopping": (plain, stopped),
-        "L1": (plain, strongest("l1", (3e-4,) if quick else (1e-4, 3e-4, 1e-3))),
         "L2": (plain, strongest("l2", (1e-3,) if quick else (1e-4, 1e-3, 3e-3))),  # Nielsen's is 1e-4
-        "dropout": (dropped, trained(dropped)[0]),
     }
     if not quick:
+        remedies["L1"] = plain, strongest("l1", (1e-4, 3e-4, 1e-3))
+        remedies["dropout"] = dropped, trained(dropped)[0]
         remedies["shifts by a pixel"] = plain, trained(plain, augment=Shift(1))[0]
     with_nothing = test_losses(plain, run)
     gains = {name: with_nothing - test_losses(*remedy) for name, remedy in remedies.items()}
@@ -141,8 +144,8 @@ def drawn(curves, gains, shares):
         learning.plot(epochs, mean, color=color, label=name)
         if name != "training":
             learning.plot(1 + mean.argmin(), mean.min(), "o", color=color)
-    learning.set(xlabel="epoch", ylabel="loss", title="784-30-10 on 1000 images, eight seeds")
-    learning.legend()
+    learning.set(xlabel="epoch", ylabel="loss", ylim=(0, 2), title="784-30-10 on 1000 images, eight seeds")
+    learning.legend(loc="upper right")
     places = np.arange(len(gains))
     spread = [half_width(gain) for gain in gains.values()]
     bars.barh(places, [gain.mean() for gain in gains.values()], xerr=spread, color=SKY, capsize=3)

@@ -18,8 +18,7 @@ Source: PRINCIPLES F1 to F3, H1 to H4, 3.3, section 4 (23 to 26); Nielsen 2015, 
 
     python scripts/experiments/overfitting.py
 
-Three quarters of a minute on 2 cores. Expect a minimum after about 10 epochs, and gains of 0.14 to 0.25 of a test loss
-of 0.77 or so.
+Three quarters of a minute on 2 cores. Expect a minimum after about 10 epochs, and gains of 0.14 to 0.25 in test loss.
 """
 
 import jax

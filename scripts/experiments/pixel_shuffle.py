@@ -13,6 +13,8 @@ Published for MNIST-1D, in order and shuffled: MLP 68 and 68 % (in the authors' 
 Source: PRINCIPLES G4, 3.1, section 4 (22); Greydanus and Kobak, "Scaling down deep learning with MNIST-1D".
 
     python scripts/experiments/pixel_shuffle.py
+
+A minute and a half on 2 cores. Expect 66 and 66 % of the MLP on MNIST-1D, 92 and 59 % of the CNN.
 """
 
 import jax
@@ -29,7 +31,7 @@ PUBLISHED = {"MLP": ((68, 65.1), (68, 66.0)), "CNN": ((94, 92.3), (56, 58.7))}
 
 
 def experiment(claims, quick, seed):
-    keys = jax.random.split(jax.random.key(seed), 5)
+    keys = jax.random.split(jax.random.key(seed), 10)
     rng = np.random.default_rng(seed)
     signals = load("mnist1d", validation=0)
     claim_that_a_dense_layer_cannot_tell(claims, signals.train, keys[0], rng)
@@ -37,21 +39,21 @@ def experiment(claims, quick, seed):
     mlp, cnn = networks_for_signals()
     options = {"update": jaxnn.adam(0.01), "batch_size": 100, "epochs": 25 if quick else 150}  # 40 steps an epoch
     of_signals = {
-        name: accuracies(net, signals.train, signals.test, keys, rng, **options)
+        name: accuracies(net, signals.train, signals.test, keys[:5], rng, **options)
         for name, net in (("MLP", mlp), ("CNN", cnn))
     }
     claim_what_shuffling_does(claims, "MNIST-1D", of_signals)
     if quick:
-        return drawn({"MNIST-1D": of_signals})
+        return drawn({"MNIST-1D, five seeds": of_signals})
     claim_what_was_published(claims, of_signals)
 
-    images = load("fashion-mnist")
-    train, test = ((x[:5000], y[:5000]) for x, y in (images.train, images.test))
+    images = load("fashion-mnist")  # whose objects lie in the middle, all alike: there is less to gain than in signals
+    train, test = (images.train[0][:5000], images.train[1][:5000]), images.test
     mlp, cnn = networks_for_images(images.scale)
     options = {"update": jaxnn.adam(0.003), "batch_size": 100, "epochs": 8}
     of_images = {name: accuracies(net, train, test, keys, rng, **options) for name, net in (("MLP", mlp), ("CNN", cnn))}
     claim_what_shuffling_does(claims, "Fashion-MNIST", of_images)
-    return drawn({"MNIST-1D": of_signals, "Fashion-MNIST, 5000 images": of_images})
+    return drawn({"MNIST-1D, five seeds": of_signals, "Fashion-MNIST, 5000 images, ten seeds": of_images})
 
 
 def networks_for_signals():
@@ -132,11 +134,11 @@ def drawn(found):
             means = [both[i].mean() for both in networks.values()]
             spread = [half_width(both[i]) for both in networks.values()]
             each.bar(places, means, 0.34, yerr=spread, capsize=4, color=color, label=f"pixels {how}")
-            if name == "MNIST-1D":
+            if name.startswith("MNIST-1D"):
                 of_readme = [PUBLISHED[network][i][0] for network in networks]
                 each.plot(places, of_readme, "k_", markersize=26, label=None if i else "published")
         each.set_xticks(np.arange(len(networks)), networks)
-        each.set(ylabel="test accuracy in %", ylim=(0, 100), title=f"{name}, five seeds")
+        each.set(ylabel="test accuracy in %", ylim=(0, 100), title=name)
         each.legend(loc="lower center", ncols=3, fontsize=8)
     return figure
 

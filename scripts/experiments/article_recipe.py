@@ -11,8 +11,9 @@ A unit that isn't flat sees a step eta delta |x|^2 of its z, thousands, and is f
 Dividing by 255 cures it. Batch normalisation cures it too, without: it has mini-batches, for it couples their rows, and
 doesn't see the unit in which pixels are measured, for BN(255 x W) = BN(x W), and so have their gradients by W.
 
-Where the notes are loose: early stopping there reads the test set. Here validation images choose, and the test is read
-once. And "several hundred times faster" than an object for each neuron is modest for one compiled program.
+Where the notes are loose: early stopping there reads the test set. Here validation images are held out for what is to
+be chosen, and the test is read once. And "several hundred times faster" than an object for each neuron is modest for
+one compiled program.
 
     python scripts/experiments/article_recipe.py                                (30 s on 2 cores; --quick 15 s)
 

@@ -120,7 +120,7 @@ def first_epoch_at_target(curve):
 
 
 def noise_scale_while_learning(net, data, rate, keys):
-    """Loss and B_simple at the start and after each epoch, (keys, 1 + epochs), until the last network is there."""
+    """Loss and B_simple at the start and after each epoch, (keys, 1 + epochs), until the last has been at the target."""
 
     @jax.jit
     @jax.vmap
@@ -134,7 +134,7 @@ def noise_scale_while_learning(net, data, rate, keys):
     run = jax.vmap(lambda key: jaxnn.start(net, data[0].shape[1:], key=key, update=options["update"]))(keys)
     run = run._replace(epoch=run.epoch[0], step=run.step[0])  # which the members of an ensemble have in common
     found = [measured(run.params, run.state)]
-    while found[-1][0].max() > TARGET:
+    while np.min([loss for loss, _ in found], axis=0).max() > TARGET:
         run, _ = jaxnn.ensemble(jaxnn.mbgd, net, LOSS, data, run=run, **options)
         found.append(measured(run.params, run.state))
     losses, scales = (np.stack(part, axis=1) for part in zip(*found, strict=True))

@@ -120,7 +120,7 @@ def first_epoch_at_target(curve):
 
 
 def noise_scale_while_learning(net, data, rate, keys):
-    """Loss and B_simple at the start and after each epoch, (keys, 1 + epochs), until the last has been at the target."""
+    """Loss and B_simple at the start and after each epoch, (keys, 1 + epochs), until all have been at the target."""
 
     @jax.jit
     @jax.vmap

@@ -30,6 +30,21 @@ def test_every_script_is_in_the_gallery():
     assert len(gallery.TOPICS) == len(scripts)
 
 
+@pytest.mark.parametrize("topic", gallery.TOPICS)
+def test_what_is_committed_holds_and_has_its_headline(topic):
+    page = gallery.Page(topic, FOLDER.parents[1] / "docs" / "gallery")
+    assert all(row["holds"] for row in page.rows)
+    assert page.fresh is not None
+    assert gallery.HEADLINES[topic] in {row["statement"] for row in page.rows}
+
+
+def test_the_readme_shows_the_headlines_of_what_is_committed():
+    docs = FOLDER.parents[1] / "docs"
+    pages = [gallery.Page(topic, docs / "gallery") for topic in gallery.TOPICS]
+    assert gallery.headlines(pages, "docs/gallery.md") in (docs.parent / "README.md").read_text()
+    assert gallery.as_markdown(pages) == (docs / "gallery.md").read_text()
+
+
 @pytest.fixture
 def page(tmp_path, monkeypatch):
     """Runs the gallery of one script; its exit status and what it wrote."""

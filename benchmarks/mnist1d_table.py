@@ -103,15 +103,18 @@ def interval(row):
     return float(np.mean(samples)), float(half)
 
 
+def by_model(rows):
+    """(name, its row in order, its row shuffled) of each model."""
+    found = {(row["model"], row["shuffled"]): row for row in rows}
+    return [(name, found[name, False], found[name, True]) for name in dict.fromkeys(row["model"] for row in rows)]
+
+
 def table(rows):
     lines = [
         "| model | params | test accuracy [%] | published | shuffled [%] | published | seconds for 1,000 steps |",
         "| --- " * 7 + "|",
     ]
-    for name in dict.fromkeys(row["model"] for row in rows):
-        plain, shuffled = (
-            next(row for row in rows if row["model"] == name and row["shuffled"] == of) for of in (False, True)
-        )
+    for name, plain, shuffled in by_model(rows):
         cells = []
         for row, (readme, log) in zip((plain, shuffled), PUBLISHED[name], strict=True):
             mean, half = interval(row)
@@ -124,18 +127,17 @@ def table(rows):
 def figure(rows, path):
     canvas = Figure(figsize=(9, 3.8), layout="constrained")
     axes = canvas.subplots()
-    names = list(dict.fromkeys(row["model"] for row in rows))
+    models = by_model(rows)
     for shuffled, colour, shift in ((False, "#0072B2", -0.18), (True, "#E69F00", 0.18)):
-        for i, name in enumerate(names):
-            row = next(row for row in rows if row["model"] == name and row["shuffled"] == shuffled)
-            mean, half = interval(row)
+        for i, (name, *both) in enumerate(models):
+            mean, half = interval(both[shuffled])
             label = ("samples shuffled" if shuffled else "samples in order") + f", {N_SEEDS} seeds, 95 %"
             axes.bar(i + shift, mean, 0.32, yerr=half, color=colour, capsize=4, label=None if i else label)
             readme, log = PUBLISHED[name][shuffled]
             marks = {"color": "black", "zorder": 3}
             axes.plot(i + shift, readme, "_", markersize=24, label=None if i or shuffled else "published", **marks)
             axes.plot(i + shift, log, ".", label=None if i or shuffled else "published, the notebook's log", **marks)
-    axes.set_xticks(range(len(names)), [f"{name}\n{row['params']:,} params" for name, row in zip(names, rows[::2])])  # noqa: B905
+    axes.set_xticks(range(len(models)), [f"{name}\n{plain['params']:,} params" for name, plain, _ in models])
     axes.set(ylabel="test accuracy [%]", ylim=(0, 100))
     axes.grid(axis="y", alpha=0.3)
     canvas.legend(loc="outside upper center", ncols=2)

@@ -50,6 +50,26 @@ class CellParams(NamedTuple):
     recurrent: Any  # RecurrentParams, or one with a bias
 
 
+@recipe
+class _CellOfVectors:
+    """What the cells here share: all fields but their own, and a carry h (B, H) that starts at 0."""
+
+    n_out: int
+    weight_init: Callable[..., jax.Array] = Glorot()
+    recurrent_init: Callable[..., jax.Array] = Glorot()
+    bias_init: Callable[..., jax.Array] = Zeros()
+
+    def __post_init__(self) -> None:
+        require_positive(f"{type(self).__name__}: n_out", self.n_out)
+
+    def start(self, batch: int, dtype: Any) -> Any:
+        return jnp.zeros((batch, self.n_out), dtype)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        _one_vector(self, shape)
+        return (self.n_out,)
+
+
 class TanhCache(NamedTuple):
     x: Float[Array, "batch n_in"]
     before: Float[Array, "batch n_out"]
@@ -57,7 +77,7 @@ class TanhCache(NamedTuple):
 
 
 @recipe
-class TanhCell:
+class TanhCell(_CellOfVectors):
     """The simple recurrent cell: h_t = tanh(x_t W + h_(t-1) U + b); the carry and the value are both h_t.
 
     Shapes: x_t (B, N), W (N, H), U (H, H), b (H,), h_t (B, H); h starts at 0.
@@ -73,23 +93,10 @@ class TanhCell:
     ((3, 5), (5,), (5, 5))
     """
 
-    n_out: int
-    weight_init: Callable[..., jax.Array] = Glorot()
-    recurrent_init: Callable[..., jax.Array] = Glorot()
-    bias_init: Callable[..., jax.Array] = Zeros()
     precision: str | None = None
-
-    def __post_init__(self) -> None:
-        require_positive("TanhCell: n_out", self.n_out)
-
-    def start(self, batch: int, dtype: Any) -> jax.Array:
-        return jnp.zeros((batch, self.n_out), dtype)
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         return Init(_init(self, key, shape, dtype, n_gates=1), ())
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return _output_shape(self, shape)
 
     def forward(self, params: CellParams, state: tuple, x: Step, *, key: Any = None, train: bool = False) -> Forward:
         before, x_t = _checked(self, params, x)
@@ -100,7 +107,7 @@ class TanhCell:
         x_t, before, h = cache
         dh = dy.carry + dy.value
         dz = (1 + h) * (1 - h) * dh  # the factored form keeps its digits as |h| nears 1
-        dparams, dbefore, dx_t = _affine_backward(self, params, x_t, before, dz)
+        dparams, dbefore, dx_t = _affine_backward(self, params, x_t, before, dz, dz)
         return Backward(dparams, Step(dbefore, dx_t))
 
 
@@ -126,7 +133,7 @@ class LSTMCache(NamedTuple):
 
 
 @recipe
-class LSTMCell:
+class LSTMCell(_CellOfVectors):
     """Long short-term memory: a sum c that gates write to, clear and read, and the output h; the carry is (h, c).
 
         (z_i, z_f, z_g, z_o) = x_t W + h_(t-1) U + b
@@ -151,15 +158,8 @@ class LSTMCell:
     ((3, 8), (2, 8), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
     """
 
-    n_out: int
-    weight_init: Callable[..., jax.Array] = Glorot()
-    recurrent_init: Callable[..., jax.Array] = Glorot()
-    bias_init: Callable[..., jax.Array] = Zeros()
     forget_bias: float = 1.0
     precision: str | None = None
-
-    def __post_init__(self) -> None:
-        require_positive("LSTMCell: n_out", self.n_out)
 
     def start(self, batch: int, dtype: Any) -> LSTMCarry:
         zeros = jnp.zeros((batch, self.n_out), dtype)
@@ -169,9 +169,6 @@ class LSTMCell:
         (weight, bias), recurrent = _init(self, key, shape, dtype, n_gates=4)
         of_forget_gate = slice(self.n_out, 2 * self.n_out)
         return Init(CellParams(InputParams(weight, bias.at[of_forget_gate].add(self.forget_bias)), recurrent), ())
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return _output_shape(self, shape)
 
     def forward(self, params: CellParams, state: tuple, x: Step, *, key: Any = None, train: bool = False) -> Forward:
         before, x_t = _checked(self, params, x)
@@ -193,7 +190,7 @@ class LSTMCell:
         dz_g = (1 + g) * (1 - g) * i * dc
         dz_o = o * (1 - o) * tanh_c * dh
         dz = jnp.concatenate([dz_i, dz_f, dz_g, dz_o], axis=-1)
-        dparams, dh_before, dx_t = _affine_backward(self, params, x_t, before.h, dz)
+        dparams, dh_before, dx_t = _affine_backward(self, params, x_t, before.h, dz, dz)
         return Backward(dparams, Step(LSTMCarry(dh_before, f * dc), dx_t))
 
 
@@ -212,7 +209,7 @@ class GRUCache(NamedTuple):
 
 
 @recipe
-class GRUCell:
+class GRUCell(_CellOfVectors):
     """Gated recurrent unit: h moves from its old value to a new one as far as a gate says; carry and value are h_t.
 
         (a_r, a_u, a_n) = x_t W + b        (c_r, c_u, c_n) = h_(t-1) U
@@ -237,26 +234,13 @@ class GRUCell:
     ((3, 6), (2, 6), (2,))
     """
 
-    n_out: int
-    weight_init: Callable[..., jax.Array] = Glorot()
-    recurrent_init: Callable[..., jax.Array] = Glorot()
-    bias_init: Callable[..., jax.Array] = Zeros()
     precision: str | None = None
-
-    def __post_init__(self) -> None:
-        require_positive("GRUCell: n_out", self.n_out)
-
-    def start(self, batch: int, dtype: Any) -> jax.Array:
-        return jnp.zeros((batch, self.n_out), dtype)
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         own_key, bias_key = jax.random.split(key)
         of_input, (recurrent,) = _init(self, own_key, shape, dtype, n_gates=3)
         bias = self.bias_init(bias_key, (self.n_out,), default_float(dtype))
         return Init(CellParams(of_input, BiasedRecurrentParams(recurrent, bias)), ())
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return _output_shape(self, shape)
 
     def forward(self, params: CellParams, state: tuple, x: Step, *, key: Any = None, train: bool = False) -> Forward:
         h, x_t = _checked(self, params, x)
@@ -281,13 +265,9 @@ class GRUCell:
         da_u = u * (1 - u) * (h - n) * dh
         da = jnp.concatenate([da_r, da_u, da_n], axis=-1)
         dc = jnp.concatenate([da_r, da_u, dq], axis=-1)
-        dweight = jnp.matmul(x_t.T, da, precision=self.precision)
-        drecurrent = jnp.matmul(h.T, dc, precision=self.precision)
-        dbefore = jnp.matmul(dc, params.recurrent.weight.T, precision=self.precision) + u * dh
-        dx_t = jnp.matmul(da, params.input.weight.T, precision=self.precision)
-        of_input = InputParams(dweight, jnp.sum(da, axis=0))
+        (of_input, (drecurrent,)), dbefore, dx_t = _affine_backward(self, params, x_t, h, da, dc)
         dparams = CellParams(of_input, BiasedRecurrentParams(drecurrent, jnp.sum(dq, axis=0)))
-        return Backward(dparams, Step(dbefore, dx_t))
+        return Backward(dparams, Step(dbefore + u * dh, dx_t))
 
 
 def _affine(cell: Any, params: CellParams, x: jax.Array, h: jax.Array) -> jax.Array:
@@ -298,14 +278,14 @@ def _affine(cell: Any, params: CellParams, x: jax.Array, h: jax.Array) -> jax.Ar
 
 
 def _affine_backward(
-    cell: Any, params: CellParams, x: jax.Array, h: jax.Array, dz: jax.Array
+    cell: Any, params: CellParams, x: jax.Array, h: jax.Array, da: jax.Array, dc: jax.Array
 ) -> tuple[CellParams, jax.Array, jax.Array]:
-    """dparams, dh and dx."""
-    dweight = jnp.matmul(x.T, dz, precision=cell.precision)  # dW = x^T dz
-    drecurrent = jnp.matmul(h.T, dz, precision=cell.precision)  # dU = h^T dz
-    dbias = jnp.sum(dz, axis=0)
-    dh = jnp.matmul(dz, params.recurrent.weight.T, precision=cell.precision)  # dz U^T
-    dx = jnp.matmul(dz, params.input.weight.T, precision=cell.precision)  # dz W^T
+    """dparams, dh and dx, from the cotangents of a = x W + b and of c = h U; of z = a + c they are one."""
+    dweight = jnp.matmul(x.T, da, precision=cell.precision)  # dW = x^T da
+    drecurrent = jnp.matmul(h.T, dc, precision=cell.precision)  # dU = h^T dc
+    dbias = jnp.sum(da, axis=0)
+    dh = jnp.matmul(dc, params.recurrent.weight.T, precision=cell.precision)  # dc U^T
+    dx = jnp.matmul(da, params.input.weight.T, precision=cell.precision)  # da W^T
     return CellParams(InputParams(dweight, dbias), RecurrentParams(drecurrent)), dh, dx
 
 
@@ -322,11 +302,6 @@ def _init(cell: Any, key: jax.Array, shape: Shape, dtype: Any, *, n_gates: int) 
     recurrent = drawn(cell.recurrent_init, recurrent_key, (n_out, n_out))
     bias = drawn(cell.bias_init, bias_key, (n_out,))
     return CellParams(InputParams(weight, bias), RecurrentParams(recurrent))
-
-
-def _output_shape(cell: Any, shape: Shape) -> Shape:
-    _one_vector(cell, shape)
-    return (cell.n_out,)
 
 
 def _checked(cell: Any, params: CellParams, x: Any) -> Step:

@@ -10,6 +10,8 @@ import pytest
 FOLDER = Path(gallery.__file__).parent
 SCRIPT = '''"""Sums & <products>.
 
+One equation:
+
     s = a + b
 """
 import sys

@@ -19,7 +19,8 @@ from jaxnn.activations import (
 )
 from jaxnn.arrays import Static
 from jaxnn.audit import Comparison, compare
-from jaxnn.combinators import Branches, Remat, Repeat, Residual, Serial, replaced
+from jaxnn.combinators import Branches, Remat, Repeat, Residual, Serial
+from jaxnn.rebuild import replaced
 from jaxnn.custom_vjp import as_custom_vjp
 from jaxnn.descent import bgd, mbgd, sgd
 from jaxnn.evaluation import Evaluation, accuracy, evaluate, predict

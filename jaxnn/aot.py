@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax._src import xla_bridge
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -31,13 +32,14 @@ from jaxnn.arrays import PyTree
 from jaxnn.audit.idiomatic import idiomatic, idiomatic_loss
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.axes import mean_over, own_key
-from jaxnn.combinators import Remat, Serial, mapped
+from jaxnn.combinators import Remat, Serial
 from jaxnn.layer import Backward, Forward, Layer, walk
 from jaxnn.layers import BatchNorm
 from jaxnn.losses import Loss
 from jaxnn.objective import GradientFunction, autodiff, backprop
 from jaxnn.optional import require
 from jaxnn.parallel import AXIS
+from jaxnn.rebuild import mapped
 from jaxnn.updates import UpdateRule, apply_updates, momentum
 
 LABEL = "compiler's own count, no autotuning"
@@ -109,7 +111,12 @@ def _tpus(topology: str) -> list[jax.Device]:
 
 
 def _gpus(topology: str) -> list[jax.Device]:
-    jax.devices("cpu")  # starting any backend registers the plugins that are installed
+    # JAX's CUDA plugin looks for a GPU when it registers, unless it is told not to. Starting any backend registers the
+    # plugins; one that was started before may have done so in vain.
+    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+    jax.devices("cpu")
+    if "cuda" not in xla_bridge._backend_factories:
+        xla_bridge.discover_pjrt_plugins()
     config = Path(__file__).with_name("h100.txtpb").read_text(encoding="utf-8")
     try:
         found = topologies.get_topology_desc("h100", "cuda", target_config=config, topology=topology)

@@ -4,10 +4,9 @@ Each writes its backward once, as a fold over its children (see `layer.fold`); `
 watching. The paths are those of the params' tree: `[i]` in Serial and Branches, `.inner` in those around one layer.
 """
 
-import copy
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -24,6 +23,7 @@ from jaxnn.layer import (
     Layer,
     Path,
     Visit,
+    completed,
     recipe,
     require_layer,
     unwatched,
@@ -338,55 +338,8 @@ class Remat(_Around):
         x, again, dy = jax.lax.optimization_barrier((cache.x, params.inner, dy))
         _, _, inner_cache = self.inner.forward(again, cache.state, x, key=cache.key, train=cache.train.value)
         dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, inner_cache, dy)
+        dinner, dx = completed(dinner, dx)  # the cache goes before another is made
         return Folded(Inner(dinner), dx, notes)
-
-
-def mapped(net: Any, function: Callable[[Layer], Layer]) -> Layer:
-    """A copy of a network with function(layer) in every layer's place: children first, then what combines them.
-
-    What combines them keeps its class and its other fields: a subclass may be there for its own rule.
-
-    >>> from jaxnn.activations import ReLU, Tanh
-    >>> mapped(Serial(ReLU(), Residual(ReLU())), lambda layer: Tanh() if layer == ReLU() else layer)
-    Serial(Tanh(), Residual(Tanh()))
-    """
-    if isinstance(net, _Several):
-        net = _with_layers(net, [mapped(layer, function) for layer in net.layers])
-    elif hasattr(net, "inner"):
-        net = dataclasses.replace(net, inner=mapped(net.inner, function))
-    return function(net)
-
-
-def replaced(net: Any, path: Path, layer: Layer) -> Layer:
-    """A copy of a network with another layer at a path: `replaced(net, (1, "inner", 0), Tanh())`.
-
-    All around it keeps its class and its other fields. The path is a fold's, or its steps as plain ints (in Serial and
-    Branches) and "inner"; () is the network itself.
-    Raises: KeyError if there is no such path.
-
-    >>> from jaxnn.activations import Tanh
-    >>> from jaxnn.layers import Dense
-    >>> replaced(Serial(Dense(3), Residual(Serial(Dense(3)))), (1, "inner"), Tanh())
-    Serial(Dense(3), Residual(Tanh()))
-    """
-    if not path:
-        return layer
-    step, *rest = (getattr(key, "idx", getattr(key, "name", key)) for key in path)
-    if isinstance(net, _Several) and step in range(len(net.layers)):
-        layers = list(net.layers)
-        layers[step] = replaced(layers[step], tuple(rest), layer)
-        return _with_layers(net, layers)
-    if step == "inner" and hasattr(net, "inner"):
-        return dataclasses.replace(net, inner=replaced(net.inner, tuple(rest), layer))
-    raise KeyError(f"replaced: {net} has no layer at {step!r}: a path holds indices of Serial or Branches, and 'inner'")
-
-
-def _with_layers(net: Any, layers: Sequence[Layer]) -> Any:
-    """A copy with other layers. Not by its constructor, which in a subclass may take other arguments."""
-    changed = copy.copy(net)
-    object.__setattr__(changed, "layers", tuple(layers))
-    changed.__post_init__()
-    return changed
 
 
 def _kept_shape(owner: Any, inner: Layer, shape: Shape) -> Shape:

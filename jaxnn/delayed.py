@@ -27,10 +27,11 @@ import jax.numpy as jnp
 from jaxnn.activations import Identity
 from jaxnn.arrays import Shape, norm, weighted_mean
 from jaxnn.axes import varying_like
-from jaxnn.combinators import Serial, replaced
+from jaxnn.combinators import Serial
 from jaxnn.examples import Examples
 from jaxnn.layer import Layer
 from jaxnn.layers import Dense, Rescale, Reshape
+from jaxnn.rebuild import replaced
 from jaxnn.run import Run, Step, Task
 from jaxnn.updates import apply_updates, gradient_descent
 

@@ -205,21 +205,32 @@ def fold(net: Layer, params: PyTree, cache: PyTree, dy: PyTree, observe: Observe
 
 
 def kept(cache: PyTree) -> PyTree:
-    """The cache, and on a CPU no other arrays in the place of its masks and winners.
+    """The cache, and on a CPU or a CUDA GPU no other arrays in the place of its masks and winners.
 
     A compiler sees forward and backward as one program. It would gladly keep what a mask was made of, a convolution's
     output of four bytes a number, and make the mask of one byte again where it is used, as often as it is used. A
-    barrier for each array that isn't floating has XLA's CPU compiler keep it (from JAX 0.12 on); one that nobody uses
-    is dropped. Floating ones are as large as what they are made of, and a barrier would be a copy now and then.
-    The TPU's fuses and recomputes with better judgement: there barriers cost memory.
+    barrier for each array that isn't floating has XLA keep it (on a CPU from JAX 0.12 on; two convolutions on an H100
+    take 141 MB so, and 258 without); one that nobody uses is dropped. Floating ones are as large as what they are made
+    of, and a barrier would be a copy now and then. The TPU's compiler fuses and recomputes with better judgement:
+    there barriers cost memory.
     """
-    return jax.tree.map(lambda leaf: leaf if is_floating_array(leaf) else materialized(leaf)[0], cache)
+    return jax.tree.map(lambda leaf: leaf if is_floating_array(leaf) else _barred(leaf, "cpu", "cuda"), cache)
 
 
 def materialized(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     """The arrays themselves; on a CPU each is made once, and not again at each of its uses."""
+    return _barred(arrays, "cpu")
 
-    def by_barriers(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        return tuple(map(jax.lax.optimization_barrier, arrays))
 
-    return jax.lax.platform_dependent(*arrays, cpu=by_barriers, default=lambda *arrays: arrays) if arrays else ()
+def completed(*results: PyTree) -> tuple[PyTree, ...]:
+    """The results themselves; on a CUDA GPU none is used before all are there, and what they are made of can go.
+
+    That compiler's scheduler puts a weight's gradient off, and keeps the two large arrays that it is made of.
+    """
+    return _barred(results, "cuda")
+
+
+def _barred(tree: PyTree, *platforms: str) -> Any:
+    """A tree with a barrier around all of it on some platforms; on others as it is."""
+    by_barrier = dict.fromkeys(platforms, jax.lax.optimization_barrier)
+    return jax.lax.platform_dependent(tree, default=lambda tree: tree, **by_barrier)

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, added, is_floating_array, params_dtype
-from jaxnn.combinators import mapped
 from jaxnn.layer import Layer, recipe
 from jaxnn.layers import Rescale
 from jaxnn.losses import Loss, LossForward
 from jaxnn.objective import Gradient, GradientFunction, backprop
 from jaxnn.penalties import penalty_gradient, penalty_value
+from jaxnn.rebuild import mapped
 
 
 @recipe

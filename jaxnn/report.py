@@ -1,5 +1,6 @@
 """What a run shows: tables in the terminal, and its learning curve as a figure."""
 
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -113,7 +114,8 @@ def cost_cells(cost: Cost) -> tuple[str, ...]:
         for each in (found.library_calls, found.collectives)
     )
     numbers = (found.temporary_bytes, found.bytes_accessed, found.flops, found.fusions)
-    return cost.kind, cost.form, *(f"{number:,.0f}" for number in numbers), calls, collectives
+    counted = ("not counted" if math.isnan(number) else f"{number:,.0f}" for number in numbers)
+    return cost.kind, cost.form, *counted, calls, collectives
 
 
 def print_costs(title: str, found: Iterable[Cost]) -> None:

@@ -23,7 +23,7 @@ LEVELS = [
     {"activations", "augment", "losses", "initializers", "penalties", "axes", "kernels"},
     {"layers"},
     {"combinators"},
-    {"recurrent"},
+    {"recurrent", "rebuild"},
     {"objective", "custom_vjp", "models", "schedules"},
     {"mixed"},
     {"updates", "examples"},

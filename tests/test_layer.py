@@ -10,7 +10,7 @@ from table import BLOCK, CASES, COMBINATORS
 import jaxnn
 from jaxnn import BatchNorm, Branches, Dense, Dropout, Remat, Repeat, Residual, Serial, Tanh
 from jaxnn.arrays import Static
-from jaxnn.layer import Composite, couples_batch, fold, kept, recipe, require_layer, walk
+from jaxnn.layer import Composite, completed, couples_batch, fold, kept, recipe, require_layer, walk
 
 
 def test_structure_alone_makes_a_layer():
@@ -151,7 +151,23 @@ def test_a_cache_is_kept_by_one_barrier_a_mask():
     np.testing.assert_array_equal(again[0], cache[0])
     assert again[1] == cache[1]
 
-    def n_barriers(i):
-        return jax.jit(lambda cache: kept(cache)[i]).lower(cache).as_text().count("optimization_barrier")
+    def n_barriers(i, platform):
+        traced = jax.jit(lambda cache: kept(cache)[i]).trace(cache)
+        return traced.lower(lowering_platforms=(platform,)).as_text().count("optimization_barrier")
 
-    assert (n_barriers(0), n_barriers(4)) == (0, 1)
+    assert [(n_barriers(0, platform), n_barriers(4, platform)) for platform in ("cpu", "cuda", "tpu")] == [
+        (0, 1),
+        (0, 1),
+        (0, 0),
+    ]
+
+
+def test_what_is_completed_waits_on_a_gpu_alone():
+    results = (jnp.ones(3), None), jnp.zeros(2)
+    assert jax.tree.structure(jax.jit(completed)(*results)) == jax.tree.structure(results)
+
+    def text(platform):
+        return jax.jit(completed).trace(*results).lower(lowering_platforms=(platform,)).as_text()
+
+    assert ["optimization_barrier" in text(platform) for platform in ("cpu", "cuda", "tpu")] == [False, True, False]
+    assert text("cuda").count("optimization_barrier") == 1  # one around all: none is there before the others

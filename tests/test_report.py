@@ -69,7 +69,7 @@ def test_costs_have_a_column_each(capsys, monkeypatch):
         BY_HAND,
         "as written",
         "1,000",
-        "nan",
+        "not counted",
         "4,000,000",
         "5",
         "6 convolution, 1 gemm",

@@ -30,7 +30,6 @@ from jaxnn.activations import (
 from jaxnn.arrays import PyTree, default_float, is_floating
 from jaxnn.audit.wrapped import Wrapped
 from jaxnn.axes import mean_over, n_devices
-from jaxnn.combinators import mapped
 from jaxnn.kernels.pooling import max_pool_by_library
 from jaxnn.layer import Backward, Forward, Layer
 from jaxnn.layers import (
@@ -65,6 +64,7 @@ from jaxnn.losses import (
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
 )
+from jaxnn.rebuild import mapped
 
 Function = Callable[..., tuple[PyTree, PyTree]]
 

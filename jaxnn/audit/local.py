@@ -16,8 +16,8 @@ from jax.tree_util import keystr
 from jaxnn.arrays import PyTree, Static, is_floating, is_floating_array, params_dtype
 from jaxnn.audit.survey import Survey, surveyed
 from jaxnn.audit.wrapped import Wrapped
-from jaxnn.combinators import mapped
 from jaxnn.layer import Backward, Composite, Folded, Forward, Layer, Path, recipe
+from jaxnn.rebuild import mapped
 
 
 class RecordedCache(NamedTuple):

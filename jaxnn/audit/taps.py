@@ -18,8 +18,8 @@ from jax.tree_util import GetAttrKey, keystr
 
 from jaxnn.arrays import PyTree, Shape, default_float, is_floating, params_dtype
 from jaxnn.audit.wrapped import Wrapped
-from jaxnn.combinators import mapped
 from jaxnn.layer import Backward, Composite, Forward, Init, Layer, materialized, recipe
+from jaxnn.rebuild import mapped
 
 
 class TappedParams(NamedTuple):

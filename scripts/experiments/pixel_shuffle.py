@@ -138,8 +138,8 @@ def drawn(found):
                 of_readme = [PUBLISHED[network][i][0] for network in networks]
                 each.plot(places, of_readme, "k_", markersize=26, label=None if i else "published")
         each.set_xticks(np.arange(len(networks)), networks)
-        each.set(ylabel="test accuracy in %", ylim=(0, 100), title=name)
-        each.legend(loc="lower center", ncols=3, fontsize=8)
+        each.set(ylabel="test accuracy in %", ylim=(0, 115), yticks=range(0, 101, 20), title=name)
+        each.legend(loc="upper center", ncols=3, fontsize=8)
     return figure
 
 

@@ -1,0 +1,151 @@
+"""Deep dense networks: thirty layers pass the gradient on, if their weights are of the right size.
+
+The notes: the gradient of a fully connected network can hardly pass more than three layers. That was so for sigmoids,
+whose error term loses a factor of four a layer, at least, for weights of the usual size. It is no law of dense layers:
+
+1. A ReLU layer with weights of variance 2/n (He) keeps the error term's size; with 1/n (called Xavier's) it loses a
+   factor of sqrt(2). ReLU is homogeneous: with the same draw scaled by 1/sqrt(2), all masks are the same, and after H
+   layers the error term is smaller by exactly 2^(-H/2), 3.05e-5 for 30. So it was found (He et al. 2015): with thirty
+   layers Xavier's stalls and theirs converges, at a rate that is small enough.
+
+2. Stalled means: no better than knowing how often each class comes, whose loss is the labels' entropy, near ln 10.
+
+3. Sigmoids are passed too, with batch normalisation or a path around every layer.
+
+Source: PRINCIPLES D2, D4, D6, D7, G5, 3.5, section 4 (8, 10, 20); He et al. 2015, section 2.2.
+
+    python scripts/experiments/deep_dense.py
+
+A minute and a half on 2 cores.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from claims import BLUE, GREEN, ORANGE, PREDICTED, PURPLE, RED, half_width, main, panels
+from scipy import stats
+
+import jaxnn
+from jaxnn.data import load
+from jaxnn.observe import norms
+
+WIDTH, DEEP = 48, 30
+LOSS = jaxnn.SoftmaxCrossEntropy()
+RATES = (0.0003, 0.001, 0.003, 0.01, 0.1)
+EPOCHS = 60
+DOUBLE, SINGLE = jaxnn.Dense(WIDTH, jaxnn.He()), jaxnn.Dense(WIDTH, jaxnn.LeCun())  # variance 2/n and 1/n
+LAYERS = {
+    "ReLU, 2/n": jaxnn.Serial(DOUBLE, jaxnn.ReLU()),
+    "ReLU, 1/n": jaxnn.Serial(SINGLE, jaxnn.ReLU()),
+    "sigmoid, 1/n": jaxnn.Serial(SINGLE, jaxnn.Sigmoid()),
+    "sigmoid, batch norm": jaxnn.Serial(SINGLE, jaxnn.BatchNorm(), jaxnn.Sigmoid()),
+    "sigmoid, residual": jaxnn.Residual(jaxnn.Serial(SINGLE, jaxnn.Sigmoid())),
+}
+STALLED = ("ReLU, 1/n", "sigmoid, 1/n")
+
+
+def experiment(claims, quick, seed):
+    digits = load("digits")
+    x, labels = (part[:512] for part in digits.train)
+    data = 2 * digits.scale * (x.reshape(len(x), -1) - x.mean()), labels
+    keys = jax.random.split(jax.random.key(seed), 5)
+    claim_the_size_of_the_error_term(claims, keys[0])
+
+    depths = (DEEP,) if quick else (3, 10, DEEP)
+    kinds = list(LAYERS)[:2] if quick else list(LAYERS)
+    found = {
+        kind: [trained(network(kind, depth), data, keys, RATES[:2] if quick else RATES) for depth in depths]
+        for kind in kinds
+    }
+    entropy = stats.entropy(np.bincount(labels))
+    claims.mean_at_least(f"ReLU, 2/n, {DEEP} layers: training accuracy", found["ReLU, 2/n"][-1].accuracy, 0.9)
+    for kind in kinds:
+        accuracy, loss = found[kind][-1]
+        if kind in STALLED:
+            below = 1 - loss.mean() / entropy
+            claims.at_most(f"{kind}, {DEEP} layers: loss below the labels' entropy, relative", below, 0.01)
+        elif kind != "ReLU, 2/n":
+            gained = accuracy - found["sigmoid, 1/n"][-1].accuracy
+            claims.mean_at_least(f"{kind}, {DEEP} layers: accuracy above that without", gained, 0)
+    return drawn(depths, found, {kind: error_terms(network(kind, DEEP), data, keys) for kind in kinds})
+
+
+def network(kind, depth):
+    return jaxnn.Serial(jaxnn.Dense(WIDTH, jaxnn.LeCun()), jaxnn.Repeat(LAYERS[kind], depth), jaxnn.Dense(10))
+
+
+class Trained(NamedTuple):
+    """Of each seed, in the last epoch at the rate with the least mean loss."""
+
+    accuracy: np.ndarray
+    loss: np.ndarray
+
+
+def trained(net, data, keys, rates):
+    rule = jaxnn.momentum(jnp.tile(jnp.array(rates), len(keys)), 0.9)
+    _, histories = jaxnn.ensemble(
+        jaxnn.mbgd, net, LOSS, data, keys=jnp.repeat(keys, len(rates)), update=rule, epochs=EPOCHS, batch_size=16
+    )
+    losses, accuracies = (
+        np.nan_to_num(np.asarray(column[:, -1]).reshape(len(keys), -1), nan=np.inf)
+        for column in (histories.loss, histories.metric)
+    )
+    best = losses.mean(axis=0).argmin()
+    return Trained(accuracies[:, best], losses[:, best])
+
+
+def claim_the_size_of_the_error_term(claims, key):
+    """The same draw of weights in two sizes: the error term behind thirty layers."""
+    x, dy = jax.random.normal(jax.random.fold_in(key, 0), (2, 10, WIDTH))
+    sizes = {}
+    for kind in ("ReLU, 2/n", "ReLU, 1/n"):
+        layers = jaxnn.Repeat(LAYERS[kind], DEEP)
+        params, state = layers.init(key, (WIDTH,))
+        _, dx = layers.backward(params, layers.forward(params, state, x).cache, dy)
+        sizes[kind] = float(jnp.linalg.norm(dx))
+    # Thirty sums of 48 products, rounded to 2^-24: 9e-5 at most.
+    ratio = sizes["ReLU, 1/n"] / sizes["ReLU, 2/n"]
+    claims.relative(f"ReLU, {DEEP} layers: error term with 1/n, over that with 2/n", ratio, 2 ** (-DEEP / 2), 1e-4)
+
+
+def error_terms(net, data, keys):
+    """The norm of the error term at each of the layers, before training, (seeds, layers)."""
+
+    @jax.jit
+    @jax.vmap
+    def measured(key):
+        params, state = net.init(key, data[0].shape[1:])
+        notes = jaxnn.backprop(net, LOSS, observe=norms)(params, state, *map(jnp.asarray, data)).notes
+        return notes["[1].inner"].error_term
+
+    with jax.enable_x64(True):  # the squares of the sigmoids' error terms are too small for float32
+        return np.asarray(measured(keys))
+
+
+def drawn(depths, found, terms):
+    figure, (sizes, accuracy) = panels(columns=2, width=5.4)
+    layers = 1 + np.arange(DEEP)
+    colors = dict(zip(LAYERS, (BLUE, ORANGE, RED, GREEN, PURPLE), strict=True))
+    for kind, each in terms.items():
+        relative = each / each[:, -1:]
+        sizes.semilogy(layers, relative.T, color=colors[kind], linewidth=0.5, alpha=0.6)
+        sizes.plot([], [], color=colors[kind], label=kind)
+    for factor in (1, 2**-0.5):
+        sizes.plot(layers, factor ** (DEEP - layers.astype(float)), **PREDICTED)
+    sizes.plot([], [], **PREDICTED, label=r"$1$ and $2^{-1/2}$ a layer")
+    sizes.set(xlabel="layer", ylabel="error term / that of the last layer", title="before training, five seeds")
+    sizes.legend(fontsize=8)
+    for kind, of_depths in found.items():
+        means = [100 * each.accuracy.mean() for each in of_depths]
+        spread = [100 * half_width(each.accuracy) for each in of_depths]
+        accuracy.errorbar(depths, means, spread, fmt="o-", capsize=3, color=colors[kind], label=kind)
+    accuracy.axhline(10, **PREDICTED)
+    accuracy.set(xlabel="hidden layers", ylabel="training accuracy in %", title="after training, best of five rates")
+    accuracy.set(ylim=(0, 105), xticks=depths)
+    return figure
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(__doc__, experiment))

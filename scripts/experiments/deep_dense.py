@@ -36,7 +36,7 @@ from jaxnn.observe import norms
 
 WIDTH, DEEP = 48, 30
 LOSS = jaxnn.SoftmaxCrossEntropy()
-RATES = (0.001, 0.01, 0.1)
+RATES = (0.0005, 0.01, 0.1)
 N_SEEDS, EPOCHS = 10, 60
 DOUBLE, SINGLE = jaxnn.Dense(WIDTH, jaxnn.He()), jaxnn.Dense(WIDTH, jaxnn.LeCun())  # variance 2/n and 1/n
 LAYERS = {

@@ -172,11 +172,11 @@ def paragraph(text):
 INTRODUCTION = (
     "Each experiment states a claim of the notes, or its correction, predicts numbers with intervals, and fails where "
     "it measures others. Intervals are those of theory or of 99.9 % over seeds. Every script imports jaxnn as a user "
-    "would. Predictions were committed before the first full run, and not all of them held: in exploding, remedies and "
-    "article_recipe some were stated anew, in gradient_noise_scale one statistic took another's place, and the designs "
-    "of edge_of_stability, rate_and_batch_size, overfitting, weight_decay, pixel_shuffle and deep_dense (rates, "
-    "strengths, steps, numbers of seeds) were changed, each after a failure. No interval was widened; the history has "
-    "both forms."
+    "would. Predictions were committed before the first full run, and not all of them held: in exploding, remedies, "
+    "deep_dense and article_recipe some were stated anew, in gradient_noise_scale one statistic took another's place, "
+    "and the designs of edge_of_stability, rate_and_batch_size, overfitting, weight_decay, pixel_shuffle and "
+    "deep_dense (rates, strengths, steps, numbers of seeds) were changed, each after a failure. No interval was "
+    "widened; the history has both forms."
 )
 
 

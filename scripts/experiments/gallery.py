@@ -2,7 +2,7 @@
 
     ./scripts/gallery                                    # all, at full size: about an hour on 2 cores
     ./scripts/gallery --only perceptron linear_unit      # the page has the others as they were
-    ./scripts/gallery --quick --output FOLDER            # as CI does, in 5 minutes; leaves docs/ alone
+    ./scripts/gallery --quick --jobs 2                   # as CI does, in 3 minutes; writes runs/gallery
 
 Each runs twice: with the committed seed, which has to agree, and with a fresh one, which is reported beside it. Writes
 gallery.md, the self-contained gallery.html, and in gallery/ a figure and the numbers of each. The exit status is 1 if
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -62,10 +63,11 @@ nav { columns: 2 }
 
 
 def run(topic, folder, *options):
-    """The exit status of one experiment; what it prints goes to the terminal."""
+    """The exit status of one experiment; what it printed goes to the terminal when it ends."""
     command = [sys.executable, str(HERE / f"{topic}.py"), "--output", str(folder), *options]
-    print(f"\n== {topic} {' '.join(options)}", flush=True)
-    return subprocess.run(command).returncode
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(f"\n== {topic} {' '.join(options)}\n{ended.stdout}", end="", flush=True)
+    return ended.returncode
 
 
 def experiment(topic, folder, quick):
@@ -184,6 +186,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS, help="run these alone")
     parser.add_argument("--quick", action="store_true", help="the small form of each, with the committed seed alone")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at a time; their times are then of a busy machine")
     parser.add_argument("--pages", action="store_true", help="run nothing: write the pages from what is in the folder")
     parser.add_argument("--output", type=Path, help="docs/, or runs/gallery/ with --quick")
     options = parser.parse_args()
@@ -191,7 +194,10 @@ def main():
         options.output = HERE.parents[1] / ("runs/gallery" if options.quick else "docs")
     folder = options.output / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
-    failed = [] if options.pages else [each for each in options.only if not experiment(each, folder, options.quick)]
+    chosen = () if options.pages else options.only
+    with ThreadPoolExecutor(options.jobs) as pool:
+        held = list(pool.map(lambda topic: experiment(topic, folder, options.quick), chosen))
+    failed = [topic for topic, holds in zip(chosen, held, strict=True) if not holds]
     pages = [Page(topic, folder) for topic in TOPICS if (folder / f"{topic}.json").exists()]
     (options.output / "gallery.md").write_text(as_markdown(pages))
     (options.output / "gallery.html").write_text(as_html(pages))

@@ -103,6 +103,9 @@ TPU_MACHINE = {
 }
 
 
+SKIP_GPU_CHECK = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK"
+
+
 def _tpus(topology: str) -> list[jax.Device]:
     require("libtpu", "aot")
     for name, value in TPU_MACHINE.items():
@@ -111,20 +114,26 @@ def _tpus(topology: str) -> list[jax.Device]:
 
 
 def _gpus(topology: str) -> list[jax.Device]:
-    # JAX's CUDA plugin looks for a GPU when it registers, unless it is told not to. Starting any backend registers the
-    # plugins; one that was started before may have done so in vain.
-    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
-    jax.devices("cpu")
-    if "cuda" not in xla_bridge._backend_factories:
-        xla_bridge.discover_pjrt_plugins()
+    _register_cuda()
     config = Path(__file__).with_name("h100.txtpb").read_text(encoding="utf-8")
+    return topologies.get_topology_desc("h100", "cuda", target_config=config, topology=topology).devices
+
+
+def _register_cuda() -> None:
+    """JAX's CUDA plugin looks for a GPU when it registers, unless it is told not to.
+
+    Starting any backend registers the plugins; one that was started before may have done so in vain.
+    """
+    before = os.environ.get(SKIP_GPU_CHECK)
+    os.environ[SKIP_GPU_CHECK] = "1"
     try:
-        found = topologies.get_topology_desc("h100", "cuda", target_config=config, topology=topology)
-    except NotImplementedError as error:
-        raise ImportError(
-            "JAX's CUDA plugin is needed for this, as part of the extra \"cuda13\": pip install 'jaxnn[cuda13]'"
-        ) from error
-    return found.devices
+        jax.devices("cpu")
+        if "cuda" not in xla_bridge._backend_factories:
+            require("jax_plugins.xla_cuda13", "cuda13").initialize()
+    finally:
+        del os.environ[SKIP_GPU_CHECK]
+        if before is not None:
+            os.environ[SKIP_GPU_CHECK] = before
 
 
 def compiled_for(target: str, function: Callable[..., Any], *arguments: PyTree) -> Compiled:

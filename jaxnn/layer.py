@@ -209,17 +209,16 @@ def kept(cache: PyTree) -> PyTree:
 
     A compiler sees forward and backward as one program. It would gladly keep what a mask was made of, a convolution's
     output of four bytes a number, and make the mask of one byte again where it is used, as often as it is used. A
-    barrier for each array that isn't floating has XLA keep it (on a CPU from JAX 0.12 on; two convolutions on an H100
-    take 141 MB so, and 258 without); one that nobody uses is dropped. Floating ones are as large as what they are made
-    of, and a barrier would be a copy now and then. The TPU's compiler fuses and recomputes with better judgement:
-    there barriers cost memory.
+    barrier for each array that isn't floating has XLA keep it (on a CPU from JAX 0.12 on); one that nobody uses is
+    dropped. Floating ones are as large as what they are made of, and a barrier would be a copy now and then. The TPU's
+    compiler fuses and recomputes with better judgement: there barriers cost memory.
     """
     return jax.tree.map(lambda leaf: leaf if is_floating_array(leaf) else _barred(leaf, "cpu", "cuda"), cache)
 
 
 def materialized(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     """The arrays themselves; on a CPU each is made once, and not again at each of its uses."""
-    return _barred(arrays, "cpu")
+    return tuple(_barred(array, "cpu") for array in arrays)
 
 
 def completed(*results: PyTree) -> tuple[PyTree, ...]:

@@ -195,8 +195,8 @@ def resnet(depth: int = 8, n_out: int = 10, *, width: int = 16, scale: float = 1
 def residual_block(channels: int, stride: int = 1) -> Layer:
     """x + f(x), f twice [BatchNorm, ReLU, Conv2D], keeping one tensor a convolution; with a stride, x is projected.
 
-    A TPU's compiler does as much by itself. To save more, there and on a GPU, make whole blocks again:
-    `Remat(residual_block(32))`.
+    A TPU's compiler does as much by itself. To save more, make whole blocks again, on a GPU by
+    `Remat(residual_block(32))`, on a TPU without those inside: benchmarks/aot_memory.py has all three forms.
     """
 
     def convolved(stride: int) -> Layer:

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxnn.combinators import Several
 from jaxnn.layer import Layer, Path
 
 
@@ -14,10 +15,11 @@ def mapped(net: Any, function: Callable[[Layer], Layer]) -> Layer:
     What combines them keeps its class and its other fields: a subclass may be there for its own rule.
 
     >>> from jaxnn.activations import ReLU, Tanh
+    >>> from jaxnn.combinators import Residual, Serial
     >>> mapped(Serial(ReLU(), Residual(ReLU())), lambda layer: Tanh() if layer == ReLU() else layer)
     Serial(Tanh(), Residual(Tanh()))
     """
-    if hasattr(net, "layers"):
+    if isinstance(net, Several):
         net = _with_layers(net, [mapped(layer, function) for layer in net.layers])
     elif hasattr(net, "inner"):
         net = dataclasses.replace(net, inner=mapped(net.inner, function))
@@ -32,6 +34,7 @@ def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     Raises: KeyError if there is no such path.
 
     >>> from jaxnn.activations import Tanh
+    >>> from jaxnn.combinators import Residual, Serial
     >>> from jaxnn.layers import Dense
     >>> replaced(Serial(Dense(3), Residual(Serial(Dense(3)))), (1, "inner"), Tanh())
     Serial(Dense(3), Residual(Tanh()))
@@ -39,7 +42,7 @@ def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     if not path:
         return layer
     step, *rest = (getattr(key, "idx", getattr(key, "name", key)) for key in path)
-    if hasattr(net, "layers") and step in range(len(net.layers)):
+    if isinstance(net, Several) and step in range(len(net.layers)):
         layers = list(net.layers)
         layers[step] = replaced(layers[step], tuple(rest), layer)
         return _with_layers(net, layers)

@@ -77,12 +77,42 @@ def test_a_missing_tpu_compiler_names_the_extra(monkeypatch):
         aot.mesh("v5e")
 
 
-@pytest.mark.skipif(
-    any(importlib.util.find_spec(f"jax_{name}_plugin") for name in ("cuda12", "cuda13")), reason="it isn't missing"
-)
+HAS_CUDA = any(importlib.util.find_spec(f"jax_{name}_plugin") for name in ("cuda12", "cuda13"))
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="it isn't missing")
 def test_a_missing_cuda_compiler_names_the_extra():
-    with pytest.raises(ImportError, match=r"pip install 'jaxnn\[cuda13\]'"):
+    with pytest.raises(ImportError, match=r'as part of the extra "cuda13": pip install "jaxnn\[cuda13\]"'):
         aot.mesh("h100")
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="the plugin itself is there")
+@pytest.mark.parametrize("before", [None, "0"])
+def test_the_cuda_plugin_registers_where_there_is_no_gpu(monkeypatch, before):
+    """With a backend that was started before, too; and the environment is left as it was."""
+    told = []
+    plugin = SimpleNamespace(initialize=lambda: told.append(os.environ.get(aot.SKIP_GPU_CHECK)))
+    monkeypatch.setitem(sys.modules, "jax_plugins.xla_cuda13", plugin)
+    if before is None:
+        monkeypatch.delenv(aot.SKIP_GPU_CHECK, raising=False)
+    else:
+        monkeypatch.setenv(aot.SKIP_GPU_CHECK, before)
+    jax.devices()
+    with pytest.raises(NotImplementedError):  # this plugin registered nothing
+        aot.mesh("h100")
+    assert told == ["1"]
+    assert os.environ.get(aot.SKIP_GPU_CHECK) == before
+
+
+@pytest.mark.skipif(not HAS_CUDA, reason="its wheels are 4 GB")
+def test_an_h100s_compiler_counts():
+    jax.devices()
+    x = jnp.ones((128, 256))
+    assert aot.compiled_for("h100", lambda x: x.T @ x, x).argument_bytes == 128 * 256 * 4
+    rows = jax.sharding.NamedSharding(aot.mesh("h100x4"), jax.sharding.PartitionSpec(aot.AXIS))
+    found = aot.compiled_for("h100x4", lambda x: x.T @ x, jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows))
+    assert sum(found.collectives.values()) >= 1
+    assert found.argument_bytes == 128 * 256 * 4 // 4
 
 
 PROGRAM = """

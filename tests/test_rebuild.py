@@ -81,6 +81,21 @@ def test_a_copy_keeps_class_and_fields(net):
     assert around != expected
 
 
+@recipe
+class Deep(Tanh):
+    """A layer whose field happens to be called as a combinator's is."""
+
+    layers: int = 3
+
+
+def test_a_field_named_layers_makes_no_combinator():
+    net = Serial(Deep(), Dense(2))
+    assert mapped(net, lambda layer: Deep(4) if isinstance(layer, Deep) else layer) == Serial(Deep(4), Dense(2))
+    assert replaced(net, (0,), Deep(4)) == Serial(Deep(4), Dense(2))
+    with pytest.raises(KeyError, match="has no layer at"):
+        replaced(net, (0, 0), Tanh())
+
+
 def test_a_copy_takes_layers_alone():
     for net in (Serial(Tanh()), NamedSerial((Tanh(),)), Branches(Tanh()), Residual(Tanh())):
         (key, _), *_ = net.children

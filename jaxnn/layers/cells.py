@@ -52,7 +52,7 @@ class CellParams(NamedTuple):
 
 @recipe
 class _CellOfVectors:
-    """What the cells here share: all fields but their own, and a carry h (B, H) that starts at 0."""
+    """What the cells here share: their first fields, and a carry h (B, H) that starts at 0."""
 
     n_out: int
     weight_init: Callable[..., jax.Array] = Glorot()

@@ -1,4 +1,4 @@
-"""Run the experiments one after another and show them on one page, figure and table side by side.
+"""Run the experiments and show them on one page, figure and table side by side.
 
     ./scripts/gallery                                    # all, at full size: about an hour on 2 cores
     ./scripts/gallery --only perceptron linear_unit      # the page has the others as they were
@@ -63,10 +63,11 @@ nav { columns: 2 }
 
 
 def run(topic, folder, *options):
-    """The exit status of one experiment; what it printed goes to the terminal when it ends."""
+    """The exit status of one experiment; what it printed goes to the terminal as one when it ends."""
+    print(f"{topic} begins", flush=True)
     command = [sys.executable, str(HERE / f"{topic}.py"), "--output", str(folder), *options]
     ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    print(f"\n== {topic} {' '.join(options)}\n{ended.stdout}", end="", flush=True)
+    print(f"\n== {topic} {' '.join(options)}\n{ended.stdout}", flush=True)
     return ended.returncode
 
 
@@ -176,9 +177,10 @@ INTRODUCTION = (
     "it measures others. Intervals are those of theory or of 99.9 % over seeds. Every script imports jaxnn as a user "
     "would. Predictions were committed before the first full run, and not all of them held: in exploding, remedies, "
     "deep_dense and article_recipe some were stated anew, in gradient_noise_scale one statistic took another's place, "
-    "and the designs of edge_of_stability, rate_and_batch_size, overfitting, weight_decay, pixel_shuffle and "
-    "deep_dense (rates, strengths, steps, numbers of seeds) were changed, each after a failure. No interval was "
-    "widened; the history has both forms."
+    "in three_loops a claim about seconds was dropped, and the designs of edge_of_stability, rate_and_batch_size, "
+    "overfitting, weight_decay, pixel_shuffle, deep_dense, gradient_noise_scale and backpropagation_by_hand (rates, "
+    "strengths, steps, windows, numbers of seeds) were changed, each after a failure. No interval was widened; the "
+    "history has both forms."
 )
 
 

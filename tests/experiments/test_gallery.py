@@ -51,10 +51,10 @@ def test_the_readme_shows_the_headlines_of_what_is_committed():
 def page(tmp_path, monkeypatch):
     """Runs the gallery of one script; its exit status and what it wrote."""
 
-    def made(measured, *options):
+    def made(measured, *options, topics=("sums",)):
         (tmp_path / "sums.py").write_text(SCRIPT.format(folder=str(FOLDER), measured=measured))
         monkeypatch.setattr(gallery, "HERE", tmp_path)
-        monkeypatch.setattr(gallery, "TOPICS", ("sums",))
+        monkeypatch.setattr(gallery, "TOPICS", topics)
         monkeypatch.setattr(sys, "argv", ["gallery.py", "--output", str(tmp_path / "docs"), *options])
         status = gallery.main()
         return status, *((tmp_path / "docs" / f"gallery.{kind}").read_text() for kind in ("md", "html"))
@@ -74,6 +74,29 @@ def test_the_page_shows_both_seeds_and_escapes_what_it_shows(page, tmp_path):
         json.loads((tmp_path / "docs/gallery/sums.json").read_text())["seed"]
         != (json.loads((tmp_path / "docs/gallery/sums.fresh.json").read_text())["seed"])
     )
+
+
+def test_two_at_a_time_are_reported_in_their_order(page, tmp_path, capfd):
+    (tmp_path / "others.py").write_text(SCRIPT.format(folder=str(FOLDER), measured=3))
+    status, markdown, _ = page(2.05, "--quick", "--jobs", "2", topics=("others", "sums"))
+    assert status == 1
+    assert markdown.count("## Sums & <products>.") == 2
+    said = capfd.readouterr()
+    assert "failed: others" in said.err
+    assert "others: 0 of 1 claims hold" in said.out
+    assert "sums: 1 of 1 claims hold" in said.out
+
+
+def test_the_small_form_leaves_the_docs_alone(monkeypatch, tmp_path):
+    here = tmp_path / "scripts" / "experiments"
+    here.mkdir(parents=True)
+    (here / "sums.py").write_text(SCRIPT.format(folder=str(FOLDER), measured=2))
+    monkeypatch.setattr(gallery, "HERE", here)
+    monkeypatch.setattr(gallery, "TOPICS", ("sums",))
+    monkeypatch.setattr(sys, "argv", ["gallery.py", "--quick"])
+    assert gallery.main() == 0
+    assert (tmp_path / "runs/gallery/gallery.html").exists()
+    assert not (tmp_path / "docs").exists()
 
 
 def test_a_failed_claim_fails_the_gallery_and_is_marked(page):

@@ -1,5 +1,7 @@
 """Cells by themselves, a step at a time: their rule against `jax.vjp`, their start and their errors."""
 
+import dataclasses
+
 import flax.linen
 import jax
 import jax.numpy as jnp
@@ -203,3 +205,12 @@ def test_errors(kind):
     for n_out in (0, -1, 2.0, "3"):
         with pytest.raises(ValueError, match="n_out should be a positive int"):
             kind(n_out)
+
+
+@pytest.mark.parametrize("cell", [TanhCell, LSTMCell, GRUCell])
+def test_the_order_of_a_cells_options(cell):
+    """Of positional arguments: what cells share comes first, though a recipe that they inherit holds it."""
+    own = ["forget_bias"] if cell is LSTMCell else []
+    shared = ["n_out", "weight_init", "recurrent_init", "bias_init"]
+    assert [field.name for field in dataclasses.fields(cell)] == [*shared, *own, "precision"]
+    assert cell(3, jaxnn.He()) == cell(3, weight_init=jaxnn.He())

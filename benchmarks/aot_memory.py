@@ -21,12 +21,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from peers.networks import network
+from peers.networks import network, without_remat
 from peers.specs import shape
 
 import jaxnn
 from jaxnn import aot
-from jaxnn.rebuild import mapped
 
 RESULTS = Path(__file__).parent / "results"
 JSON, TABLE = RESULTS / "aot_memory.json", RESULTS / "aot_memory.md"
@@ -56,10 +55,6 @@ def in_blocks(net):
     stem, first, *rest = net.layers
     blocks = [jaxnn.Remat(layer) if isinstance(layer, jaxnn.Residual) else layer for layer in rest]
     return jaxnn.Serial(jaxnn.Remat(jaxnn.Serial(stem, first)), *blocks)
-
-
-def without_remat(net):
-    return mapped(net, lambda layer: layer.inner if isinstance(layer, jaxnn.Remat) else layer)
 
 
 def costs(target, spec, x, labels):

@@ -130,6 +130,7 @@ def final(kinds):
             row = row | {"test_accuracy": test_accuracy(run_folder(options, seed))}
             print(said(row), f"test {row['test_accuracy']:.4f}", flush=True)
             rows.append(row)
+            rows.sort(key=lambda row: list(CANDIDATES).index(row["kind"]))
             write(FINAL, rows)
     FINAL.with_suffix(".md").write_text(as_markdown(rows))
     plot(choice, FINAL.with_suffix(".png"))

@@ -61,6 +61,8 @@ def families(torch):
     def networks():
         for name in IMAGE_NETWORKS:
             peers = pytorch("eager", "channels_last", "compiled") + flax_and_equinox("jit")
+            if name == "residual":
+                peers = (Candidate("by hand, without Remat", "ours", aot.BY_HAND, (("without_remat", True),)), *peers)
             yield Row(name, {"network": name, "batch": BATCH}, ours() + peers)
 
     def in_scan():

@@ -81,7 +81,7 @@ def families(torch):
             Candidate("NumPy, plain", "numpy_mlp", "loop"),
         )
         peers = pytorch("eager", "compiled") + flax_and_equinox("jit", "scan") + others
-        for batch, steps in ((1, 256), (32, 64), (128, 32), (1024, 8)):
+        for batch, steps in ((1, 256), (32, 64), (128, 32), (1024, 8), (60_000, 1)):
             spec = {"network": "mlp", "sizes": [784, 128, 10], "activation": "sigmoid", "batch": batch, "steps": steps}
             yield Row(f"784-128-10, {batch}", spec, ours() + peers)
         spec = {"network": "mlp", "sizes": [4, 32, 16, 4], "activation": "tanh", "batch": 200, "steps": 64}

@@ -66,7 +66,7 @@ class _Around(_Folding):
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
-class Several(_Folding):
+class _Several(_Folding):
     """What combinators of several layers share."""
 
     layers: tuple[Layer, ...]
@@ -102,7 +102,7 @@ class Several(_Folding):
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
-class Serial(Several):
+class Serial(_Several):
     """Layers one after another: y = f_n(... f_2(f_1(x))).
 
     Params, state and cache are tuples, one entry a layer; the key is split among the layers.
@@ -158,7 +158,7 @@ Merge = Literal["sum", "concatenate"]
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
-class Branches(Several):
+class Branches(_Several):
     """Layers side by side, on the same x: y = f_1(x) + ... + f_n(x), or y = (f_1(x), ..., f_n(x)) on the last axis.
 
     `merge` is "sum", of outputs of one shape, or "concatenate", of outputs that differ in their last axis alone.

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxnn.combinators import Several
+from jaxnn.combinators import Branches, Serial
 from jaxnn.layer import Layer, Path
 
 
@@ -19,7 +19,7 @@ def mapped(net: Any, function: Callable[[Layer], Layer]) -> Layer:
     >>> mapped(Serial(ReLU(), Residual(ReLU())), lambda layer: Tanh() if layer == ReLU() else layer)
     Serial(Tanh(), Residual(Tanh()))
     """
-    if isinstance(net, Several):
+    if isinstance(net, Serial | Branches):
         net = _with_layers(net, [mapped(layer, function) for layer in net.layers])
     elif hasattr(net, "inner"):
         net = dataclasses.replace(net, inner=mapped(net.inner, function))
@@ -42,7 +42,7 @@ def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     if not path:
         return layer
     step, *rest = (getattr(key, "idx", getattr(key, "name", key)) for key in path)
-    if isinstance(net, Several) and step in range(len(net.layers)):
+    if isinstance(net, Serial | Branches) and step in range(len(net.layers)):
         layers = list(net.layers)
         layers[step] = replaced(layers[step], tuple(rest), layer)
         return _with_layers(net, layers)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from peers.networks import network, without_remat
+from peers.networks import network
 from peers.specs import shape
 
 import jaxnn
@@ -63,7 +63,7 @@ def costs(target, spec, x, labels):
     yield from aot.costs(target, net, LOSS, x, labels)
     if spec["network"] == "residual":
         net = aot.across_devices(net) if aot.TARGETS[target].n_devices > 1 else net
-        more = {"whole blocks": in_blocks(without_remat(net)), "whole blocks, and in them": in_blocks(net)}
+        more = {"whole blocks": in_blocks(aot.without_remat(net)), "whole blocks, and in them": in_blocks(net)}
         for name, each in more.items():
             compiled = aot.step_cost(target, each, jaxnn.backprop(each, LOSS), x, labels, jaxnn.momentum(0.1))
             yield aot.Cost(aot.BY_HAND, f"Remat around {name}", compiled)

@@ -223,6 +223,11 @@ def across_devices(net: Layer) -> Layer:
     return mapped(net, lambda of: dataclasses.replace(of, axis_name=AXIS) if isinstance(of, BatchNorm) else of)
 
 
+def without_remat(net: Layer) -> Layer:
+    """The same network, whose caches are kept."""
+    return mapped(net, lambda layer: layer.inner if isinstance(layer, Remat) else layer)
+
+
 class Form(NamedTuple):
     """One way to write the same step: its gradient, and the network that the gradient is of."""
 
@@ -239,7 +244,7 @@ def forms(net: Layer, loss: Loss, penalty: PyTree = None) -> list[Form]:
     network as written, if it has one; all made again in backward; all but matrix products and convolutions; each layer
     of a Serial by itself.
     """
-    bare = mapped(net, lambda layer: layer.inner if isinstance(layer, Remat) else layer)
+    bare = without_remat(net)
     plain, plain_loss = idiomatic(bare), idiomatic_loss(loss)
     found = [
         Form(BY_HAND, "as written", net, backprop(net, loss, penalty)),

@@ -3,8 +3,8 @@
 from peers.specs import N_CLASSES
 
 import jaxnn
+from jaxnn import aot
 from jaxnn.models import ACTIVATIONS, batch_norm_cnn, cnn, lenet5, residual_block
-from jaxnn.rebuild import mapped
 
 
 def mlp(spec):
@@ -19,12 +19,7 @@ def residual(spec, n_blocks=3, width=32):
     blocks = [residual_block(width) for _ in range(n_blocks)]
     head = (jaxnn.BatchNorm(), jaxnn.ReLU(), jaxnn.GlobalAvgPool(), jaxnn.Dense(N_CLASSES))
     net = jaxnn.Serial(jaxnn.Conv2D(width, bias=False), *blocks, *head)
-    return without_remat(net) if spec.get("without_remat") else net
-
-
-def without_remat(net):
-    """The same network, whose caches are kept."""
-    return mapped(net, lambda layer: layer.inner if isinstance(layer, jaxnn.Remat) else layer)
+    return aot.without_remat(net) if spec.get("without_remat") else net
 
 
 def deep(spec):

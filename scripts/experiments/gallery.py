@@ -1,6 +1,6 @@
 """Run the experiments and show them on one page, figure and table side by side.
 
-    ./scripts/gallery                                    # all, at full size: about an hour on 2 cores
+    ./scripts/gallery                                    # all, at full size: half an hour; with --jobs 2 a quarter
     ./scripts/gallery --only perceptron linear_unit      # the page has the others as they were
     ./scripts/gallery --quick --jobs 2                   # as CI does, in 3 minutes; writes runs/gallery
 
@@ -91,7 +91,7 @@ class Page:
         found = json.loads((folder / f"{topic}.json").read_text())
         self.topic, self.figure = topic, folder / f"{topic}.png"
         self.title, _, self.text = found["doc"].partition("\n")
-        self.rows, self.seconds = found["claims"], found["seconds"]
+        self.rows = found["claims"]
         fresh = folder / f"{topic}.fresh.json"
         self.fresh = json.loads(fresh.read_text()) if fresh.exists() else None
 

@@ -76,7 +76,7 @@ def test_the_page_shows_both_seeds_and_escapes_what_it_shows(page, tmp_path):
     )
 
 
-def test_two_at_a_time_are_reported_in_their_order(page, tmp_path, capfd):
+def test_two_at_a_time_are_both_reported(page, tmp_path, capfd):
     (tmp_path / "others.py").write_text(SCRIPT.format(folder=str(FOLDER), measured=3))
     status, markdown, _ = page(2.05, "--quick", "--jobs", "2", topics=("others", "sums"))
     assert status == 1

@@ -22,7 +22,7 @@ def write(path, families, rows):
     for numbers, name in ((False, "compared"), (True, "growth")):
         shown = [family for family in families if is_growth(family) == numbers and of(family, rows)]
         if shown:
-            plot(shown, rows, path.with_name(f"suite_{name}.png"), growth if numbers else bars)
+            plot(shown, rows, path.with_name(f"{path.stem}_{name}.png"), growth if numbers else bars)
 
 
 def is_growth(family):

@@ -1,21 +1,23 @@
 """What a training step costs: by hand, by machine in three forms, and in other libraries. One command runs it all.
 
-    python benchmarks/suite.py [--torch PYTHON] [--families NAME ...] [--again] [--plot]
+    python benchmarks/suite.py [--torch PYTHON] [--families NAME ...] [--results NAME] [--again] [--plot]
 
 Families (families.py): networks of convolutions, the same in `lax.scan`, single operations, multilayer perceptrons,
-ensembles, and how the cost grows with batch, width, depth and devices. By machine is `jax.grad` of an idiomatic
-forward (a), of our own (b), and the fastest that `jax.checkpoint` makes of either (c). Every candidate has a process of
-its own, and they take turns in random order (turns.py): the machine should have nothing else to do. --torch names an
-interpreter that has PyTorch, which is left out without it; a peer that isn't installed is left out with a line that
-says so.
+ensembles, and how the cost grows with batch, width, depth and devices; and, if named, what keeps a GPU busy
+(`--families accelerator --results suite_gpu`, with JAX_COMPILATION_CACHE_DIR set). By machine is `jax.grad` of an
+idiomatic forward (a), of our own (b), and the fastest that `jax.checkpoint` makes of either (c). Every candidate has a
+process of its own, and they take turns in random order (turns.py): the machine should have nothing else to do. --torch
+names an interpreter that has PyTorch, which is left out without it; a peer that isn't installed is left out with a line
+that says so.
 
-Writes results/suite.json as it goes (rows that it holds are kept, but for --again), suite.md, and two figures, which
---plot makes anew from the JSON. About 40 minutes on 2 cores. Expect, on JAX 0.12: two-conv 2.1x faster than (a), 1.2x
-than the best automatic form, 28x in a scan.
+Writes results/NAME.json as it goes (rows that it holds are kept, but for --again), NAME.md, and two figures, which
+--plot makes anew from the JSON; NAME is suite, and another for another machine. About 40 minutes on 2 cores. Expect, on
+JAX 0.12: two-conv 2.1x faster than (a), 1.2x than the best automatic form, 28x in a scan.
 """
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import families
@@ -25,7 +27,7 @@ import timing
 from families import HAND
 from turns import measured
 
-RESULTS = Path(__file__).parent / "results" / "suite.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 def measure(family, row, n_rounds):
@@ -55,20 +57,24 @@ def measure(family, row, n_rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", default=None, help="an interpreter that has PyTorch")
-    parser.add_argument("--families", nargs="+", default=None, help="by name; all of them by default")
+    parser.add_argument("--families", nargs="+", default=None, help="by name; all by default, but for accelerator")
     parser.add_argument(
         "--rounds", type=int, default=None, help="instead of a family's own number, to see that it runs"
     )
+    parser.add_argument("--results", default="suite", metavar="NAME", help="of the files: suite by default")
     parser.add_argument("--again", action="store_true", help="measure rows that the JSON holds once more")
     parser.add_argument("--plot", action="store_true", help="make table and figures anew from the JSON")
     options = parser.parse_args()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the candidates share an accelerator's memory
+    results = RESULTS / f"{options.results}.json"
     all_families = families.families(options.torch)
     known = [family.name for family in all_families]
     if unknown := set(options.families or ()) - set(known):
         parser.error(f"there is no family {', '.join(sorted(unknown))}: expected some of {', '.join(known)}")
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    rows = json.loads(results.read_text()) if results.exists() else []
     of = lambda row: (row["family"], row["at"])  # noqa: E731
-    todo = [] if options.plot else [family for family in all_families if family.name in (options.families or known)]
+    chosen = options.families or [family.name for family in all_families if family.by_default]
+    todo = [] if options.plot else [family for family in all_families if family.name in chosen]
     for family in todo:
         for row in family.rows:
             if (family.name, row.at) in map(of, rows) and not options.again:
@@ -78,8 +84,8 @@ def main():
             print(family.name, row.at, json.dumps(short), flush=True)
             rows = [each for each in rows if of(each) != of(new)] + [new]
             rows.sort(key=lambda row: known.index(row["family"]))
-            RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    report.write(RESULTS, all_families, rows)
+            results.write_text(json.dumps(rows, indent=1) + "\n")
+    report.write(results, all_families, rows)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,21 @@ def main():
     now = time.perf_counter()
     facts = {"first_seconds": now - began, "compile_seconds": now - made} | facts
     turn()
-    facts["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    facts["peak_bytes"] = peak_on_accelerator() or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps(facts), flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
         turn()
         print(time.perf_counter() - began, flush=True)
+
+
+def peak_on_accelerator():
+    """The most bytes of an accelerator's memory that were in use, by whichever library is loaded; None on a CPU."""
+    if torch := sys.modules.get("torch"):
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    if jax := sys.modules.get("jax"):
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import hypothesis
 import jax
 import pytest
 
-jax.config.update("jax_num_cpu_devices", 4)
+DEVICES = 4  # that a test marked `devices` needs; a CPU has as many as are asked for
+jax.config.update("jax_num_cpu_devices", DEVICES)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
@@ -35,6 +36,11 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("jaxnn")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("devices") and len(jax.devices()) < DEVICES:
+        pytest.skip(f"needs {DEVICES} devices, and {jax.default_backend()} has {len(jax.devices())}")
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def test_one_device_needs_no_axis():
     axes.require_axis("it", None)
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("n", [4, 7, 8, 1])
 def test_shares_make_the_whole_and_padding_is_marked(n):
     indices = 10 + jnp.arange(n)
@@ -39,6 +40,7 @@ def test_shares_make_the_whole_and_padding_is_marked(n):
     assert (mine[~real] == indices[0]).all()
 
 
+@pytest.mark.devices
 def test_keys_differ_between_devices():
     def draw(seed):
         return jax.random.normal(axes.own_key(jax.random.key(seed), "devices"), (3,))
@@ -46,6 +48,7 @@ def test_keys_differ_between_devices():
     assert len(np.unique(on_four_devices(draw, 0))) == 12
 
 
+@pytest.mark.devices
 def test_pooled_divides_once(x64):
     """Devices with unequal weights: not the mean of their means."""
     sums, weights = jnp.array([1.0, 2.0, 0.0, 9.0]), jnp.array([1.0, 2.0, 0.0, 3.0])
@@ -55,6 +58,7 @@ def test_pooled_divides_once(x64):
     np.testing.assert_array_equal(weight, np.full(4, 6.0))
 
 
+@pytest.mark.devices
 def test_the_mean_over_devices():
     def of_each(x):
         axes.require_axis("it", "devices")
@@ -69,6 +73,7 @@ def test_an_axis_that_is_not_there():
         axes.require_axis("it", "rows")
 
 
+@pytest.mark.devices
 def test_varying_like_marks_what_differs():
     mesh = jax.make_mesh((4,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
     spec = jax.sharding.PartitionSpec

@@ -20,7 +20,6 @@ from jaxnn.layer import Backward, recipe
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-MESH = jax.make_mesh((4,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
 P = jax.sharding.PartitionSpec
 REPLICATED, SHARED = P(), P("devices")
 
@@ -292,9 +291,11 @@ def test_a_cell_takes_a_step(cell):
 
 
 def on_mesh(function, in_specs, out_specs):
-    return jax.jit(jax.shard_map(function, mesh=MESH, in_specs=in_specs, out_specs=out_specs, check_vma=True))
+    mesh = jax.make_mesh((4,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=True))
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("specs", [(REPLICATED, SHARED), (REPLICATED, REPLICATED)], ids=str)
 def test_four_devices_equal_one(specs):
     """Each with its share of the examples, or with all of them."""
@@ -307,6 +308,7 @@ def test_four_devices_equal_one(specs):
     assert difference(many, jax.jit(partial(of_each, BY_MACHINE))(PARAMS, X, LABELS)) <= SAME
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("case", slow_unless(FORMS, FORMS[::3]), ids=str)
 def test_on_a_mesh_every_form_is_summed_as_jax_grad_sums(case):
     """Also where rows couple and dice are thrown: the same program on each device, by hand and by machine."""
@@ -327,6 +329,7 @@ def test_on_a_mesh_every_form_is_summed_as_jax_grad_sums(case):
     assert difference(got, truth) <= SAME
 
 
+@pytest.mark.devices
 def test_on_a_mesh_everything_else_may_vary():
     """Params of each device's own with the same examples; a key of its own, so that the same examples vary."""
     net = jaxnn.Serial(jaxnn.Dense(4), jaxnn.Dropout(0.5))

@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 
 def run(*words, cwd):
     return subprocess.run([sys.executable, "-m", "jaxnn", *words], capture_output=True, text=True, cwd=cwd, check=False)
 
 
+@pytest.mark.devices
 def test_two_devices_in_a_process_of_its_own(tmp_path):
     """Devices must be asked for before JAX starts: only a new process shows that they are."""
     ended = run("train", "--hidden", "3", "--epochs", "1", "--devices", "2", cwd=tmp_path)

@@ -8,6 +8,7 @@ from table import slow_unless
 
 import jaxnn
 
+pytestmark = pytest.mark.devices
 NET = jaxnn.Serial(jaxnn.Dense(5), jaxnn.Tanh(), jaxnn.Dense(3))
 LOSS = jaxnn.SoftmaxCrossEntropy()
 # Programs that differ in rounding alone: 1e-12 after 20 steps, and here after the whole run, because a rate of 0.1 is

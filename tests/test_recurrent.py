@@ -244,6 +244,7 @@ def test_backprop_and_autodiff_train_alike(cell, truncation, x64):
     assert history.loss[-1] < 0.8 * history.loss[0]
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("gradient", [jaxnn.backprop, pytest.param(jaxnn.autodiff, marks=pytest.mark.slow)])
 def test_four_devices_train_as_one(gradient, x64):
     """What the scans carry is marked as varying from the start."""
@@ -302,6 +303,7 @@ class RandomWalk(NoisyCounter):
         return Forward(Step(total, total), state + 1, ())
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("varying", ["key", "state"])
 def test_on_a_mesh_key_or_state_may_vary_while_x_does_not(varying, x64):
     """What the scan carries must vary from its first step on; each device does what it would do alone."""

@@ -2,6 +2,7 @@
 networks "one by one", and "vmap" of `torch.func`.
 
 The environment's THREADS says how many, or PyTorch chooses. It has no loop to compile: steps are called from Python.
+On a GPU products are of TensorFloat-32 as JAX's are by default, and a turn ends when the GPU has done its work.
 """
 
 import itertools
@@ -14,6 +15,9 @@ from torch import func, nn
 THREADS = int(os.environ.get("THREADS", "0"))
 if THREADS:
     torch.set_num_threads(THREADS)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cuda":
+    torch.set_float32_matmul_precision("high")
 UPDATES = {
     "momentum": lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.9),
     "adam": lambda params: torch.optim.Adam(params, lr=0.001),
@@ -74,21 +78,32 @@ LOSS = nn.functional.cross_entropy
 
 def candidate(name, spec):
     torch.manual_seed(0)
-    x, t = map(torch.as_tensor, batches(spec))
+    x, t = (torch.as_tensor(part, device=DEVICE) for part in batches(spec))
     if spec["network"] != "mlp":
         x = x.movedim(-1, 2)  # channels first; channels_last is this order of axes, and the other one in memory
         x = x.contiguous() if name == "eager" else x
     calls = list(zip(x, t, strict=True))
-    nets = [NETWORKS[spec["network"]](spec) for _ in range(spec.get("members") or 1)]
+    nets = [NETWORKS[spec["network"]](spec).to(DEVICE) for _ in range(spec.get("members") or 1)]
     if name == "vmap":
         turn = members_at_once(nets, calls)
     else:
         turn = one_by_one(nets, calls, name, spec)
-    return turn, {
+    return finished(turn), {
         "n_params": sum(p.numel() for net in nets for p in net.parameters()),
         "version": f"torch {torch.__version__}",
         "threads": torch.get_num_threads(),
     }
+
+
+def finished(turn):
+    """The turn, and no sooner back than the device is done."""
+
+    def run():
+        turn()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    return run
 
 
 def one_by_one(nets, calls, name, spec):

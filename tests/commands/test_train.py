@@ -94,6 +94,7 @@ def test_squared_error_gets_one_hot_labels_and_float64_is_float64(quick, tmp_pat
         assert params[2].weight.dtype == np.float64
 
 
+@pytest.mark.devices
 def test_devices_give_the_same_run_up_to_rounding(quick, tmp_path, unaudited):
     results = []
     for devices in ("1", "2"):

@@ -176,6 +176,7 @@ def both(layer, params, state, x, dy):
     return y, state, layer.backward(params, cache, dy)
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("shape", [(8, 3), (8, 2, 2, 3), (4, 3)], ids=str)
 @pytest.mark.parametrize("n_devices", [2, 4])
 def test_devices_with_their_shares_equal_one_with_all(x64, n_devices, shape):
@@ -197,6 +198,7 @@ def test_devices_with_their_shares_equal_one_with_all(x64, n_devices, shape):
         assert error(found, (y, new, dparams, dx), jax.tree.map(jnp.ones_like, (y, new, dparams, dx))) <= SAME
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("specs", [(REPLICATED, SHARED), (REPLICATED, REPLICATED)], ids=str)
 @pytest.mark.parametrize("form", [as_custom_vjp, plain, lambda layer: plain(idiomatic(layer))],
                          ids=["by hand", "by machine", "idiomatic"])  # fmt: skip
@@ -225,6 +227,7 @@ def test_jax_grad_on_devices(x64, form, specs):
     np.testing.assert_allclose(new.variance - 0.9 * state.variance, factor * (expected.variance - 0.9 * state.variance))
 
 
+@pytest.mark.devices
 def test_params_of_each_devices_own(x64):
     """The rule is the transpose of the forward for these too: another device's scale stands in this one's dx."""
     _, layer, params, state, x, dy = whole_and_shared()

@@ -172,7 +172,8 @@ def families(torch):
             "network, batch, in lax.scan",
             tuple(accelerator()),
             30,
-            "PyTorch's steps are called from Python. Programs come from a cache where one was made before.",
+            "PyTorch's steps are called from Python. Programs come from a cache where one was made before. Peaks are "
+            "those of the accelerator's memory, of JAX's candidates with what was tried while compiling.",
             by_default=False,
         ),
     ]

@@ -82,9 +82,9 @@ def styles(families, rows):
 
 
 def plot(families, rows, path, draw):
+    n_columns = min(len(families), 2 if draw is bars else 3)
     figure = optional.require("matplotlib.figure", "plot").Figure(figsize=(12, 8), layout="constrained")
     ticker = optional.require("matplotlib.ticker", "plot")
-    n_columns = 2 if draw is bars else 3
     panels = figure.subplots(-(-len(families) // n_columns), n_columns, squeeze=False)
     style = styles(families, rows)
     drawn = {}

@@ -353,6 +353,7 @@ def test_on_a_mesh_everything_else_may_vary():
     assert difference(got, truth) <= SAME
 
 
+@pytest.mark.devices
 def test_on_a_mesh_a_rule_may_give_constants():
     params, state = Frozen(3).init(jax.random.key(0), (5,))
 

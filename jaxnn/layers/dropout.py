@@ -65,7 +65,8 @@ class Dropout(Parameterless):
         return Backward((), self._masked(self._mask(kept, dy.shape), dy))
 
     def _masked(self, keep: jax.Array, x: jax.Array) -> jax.Array:
-        return jnp.where(keep, x / (1 - self.rate), 0)
+        # By the reciprocal, which a GPU's compiler makes of a quotient by a constant: so compiled and eager agree.
+        return jnp.where(keep, x * (1 / (1 - self.rate)), 0)
 
     def _drawn(self, key: jax.Array, shape: Shape) -> jax.Array:
         # The probability is float32 in every precision, so that a float64 audit drops the same numbers.

@@ -7,8 +7,8 @@
     if __name__ == "__main__":
         raise SystemExit(main(__doc__, experiment))
 
-A claim is stated with its interval before anything runs, and the interval comes from theory or from the spread over
-seeds: `mean` and `fraction` take confidence 99.9 %. A script writes NAME.png and NAME.json into the folder that
+How a claim's interval is made is fixed before the first run: by theory, or by the spread over seeds, for which `mean`,
+`mean_at_least` and `fraction` take confidence 99.9 %. A script writes NAME.png and NAME.json into the folder that
 `--output` names and ends with status 1 if a claim failed; with `--fresh-seeds` it reports, and ends with 0.
 """
 
@@ -123,10 +123,9 @@ def main(doc, experiment):
     figure = experiment(claims, options.quick, seed)
     seconds = time.perf_counter() - began
     options.output.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.output / f"{topic}.png", dpi=120)
+    with_legends(figure).savefig(options.output / f"{topic}.png", dpi=120)
     found = {
         "topic": topic,
-        "doc": doc.strip(),
         "seed": seed,
         "quick": options.quick,
         "seconds": round(seconds, 1),
@@ -156,6 +155,14 @@ def panels(columns=1, rows=1, width=4.6, height=3.8):
         each.grid(alpha=0.25)
         each.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def with_legends(figure):
+    """The figure; whatever panel has labels, and no legend of its own, gets one."""
+    for axes in figure.axes:
+        if axes.get_legend() is None and axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8)
+    return figure
 
 
 def _number(value) -> str:

@@ -20,10 +20,8 @@ Source: PRINCIPLES D2, D4, D6, D7, G5, 3.5, section 4 (8, 10, 20); He et al. 201
 
     python scripts/experiments/deep_dense.py
 
-Three minutes on 2 cores.
+Three minutes on 2 cores. Expect, with thirty layers, a training accuracy of 0.99 with 2/n and of 0.87 less with 1/n.
 """
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +60,7 @@ def experiment(claims, quick, seed):
         kind: [trained(network(kind, depth), data, keys, RATES[:1] if quick else RATES) for depth in depths]
         for kind in kinds
     }
-    accuracy = {kind: of_depths[-1].accuracy for kind, of_depths in found.items()}
+    accuracy = {kind: of_depths[-1].metric for kind, of_depths in found.items()}
     claims.mean_at_least(f"ReLU, 2/n, {DEEP} layers: training accuracy", accuracy["ReLU, 2/n"], 0.9)
     gained = accuracy["ReLU, 2/n"] - accuracy["ReLU, 1/n"]
     claims.mean_at_least(f"ReLU, 2/n, {DEEP} layers: accuracy above that with 1/n", gained, 0.5)
@@ -79,31 +77,15 @@ def network(kind, depth):
     return jaxnn.Serial(jaxnn.Dense(WIDTH, jaxnn.LeCun()), jaxnn.Repeat(LAYERS[kind], depth), jaxnn.Dense(10))
 
 
-class Trained(NamedTuple):
-    """Of each seed, in the last epoch at the rate with the least mean loss."""
-
-    accuracy: np.ndarray
-    loss: np.ndarray
-
-
 def trained(net, data, keys, rates):
+    """The last epoch of each seed's history, at the rate with the least mean loss."""
     rate = jnp.tile(jnp.array(rates), len(keys))
     falling = jaxnn.schedules.cosine(rate, steps=EPOCHS * (len(data[0]) // BATCH))  # the end isn't left to chance
-    _, histories = jaxnn.ensemble(
-        jaxnn.mbgd,
-        net,
-        LOSS,
-        data,
-        keys=jnp.repeat(keys, len(rates)),
-        update=jaxnn.momentum(falling, 0.9),
-        epochs=EPOCHS,
-        batch_size=BATCH,
-    )
-    losses, accuracies = (
-        np.asarray(column[:, -1]).reshape(len(keys), -1) for column in (histories.loss, histories.metric)
-    )
-    best = np.nan_to_num(losses, nan=np.inf).mean(axis=0).argmin()
-    return Trained(accuracies[:, best], losses[:, best])
+    options = {"update": jaxnn.momentum(falling, 0.9), "epochs": EPOCHS, "batch_size": BATCH}
+    _, histories = jaxnn.ensemble(jaxnn.mbgd, net, LOSS, data, keys=jnp.repeat(keys, len(rates)), **options)
+    last = jax.tree.map(lambda column: np.asarray(column[:, -1]).reshape(len(keys), -1), histories)
+    best = np.nan_to_num(last.loss, nan=np.inf).mean(axis=0).argmin()
+    return jax.tree.map(lambda column: column[:, best], last)
 
 
 def claim_the_size_of_the_error_term(claims, key):
@@ -113,9 +95,10 @@ def claim_the_size_of_the_error_term(claims, key):
     for kind in ("ReLU, 2/n", "ReLU, 1/n"):
         layers = jaxnn.Repeat(LAYERS[kind], DEEP)
         params, state = layers.init(key, (WIDTH,))
-        _, dx = layers.backward(params, layers.forward(params, state, x).cache, dy)
+        with jax.default_matmul_precision("float32"):  # a GPU's own choice for float32 is less
+            _, dx = layers.backward(params, layers.forward(params, state, x).cache, dy)
         sizes[kind] = float(jnp.linalg.norm(dx))
-    # Thirty sums of 48 products, rounded to 2^-24: 9e-5 at most.
+    # Thirty sums of 48 products, rounded to 2^-24: 9e-5 of either length if all had one sign, which they haven't.
     ratio = sizes["ReLU, 1/n"] / sizes["ReLU, 2/n"]
     claims.relative(f"ReLU, {DEEP} layers: error term with 1/n, over that with 2/n", ratio, 2 ** (-DEEP / 2), 1e-4)
 
@@ -142,13 +125,11 @@ def drawn(depths, found, terms):
         relative = each / each[:, -1:]
         sizes.semilogy(layers, relative.T, color=colors[kind], linewidth=0.5, alpha=0.6)
         sizes.plot([], [], color=colors[kind], label=kind)
-    for factor in (1, 2**-0.5):
-        sizes.plot(layers, factor ** (DEEP - layers.astype(float)), **PREDICTED)
-    sizes.plot([], [], **PREDICTED, label=r"$1$ and $2^{-1/2}$ a layer")
+    sizes.axhline(1, **PREDICTED, label=r"$1$ and $2^{-1/2}$ a layer")
+    sizes.plot(layers, 2 ** ((layers - DEEP) / 2), **PREDICTED)
     sizes.set(xlabel="layer", ylabel="error term / that of the last layer", title=f"before training, {N_SEEDS} seeds")
-    sizes.legend(fontsize=8)
     for i, depth in enumerate(depths):
-        accuracies = [100 * of_depths[i].accuracy for of_depths in found.values()]
+        accuracies = [100 * of_depths[i].metric for of_depths in found.values()]
         places, shade = np.arange(len(found)) + 0.4 * i, 0.45 + 0.55 * (depth == DEEP)
         bars = {"yerr": list(map(half_width, accuracies)), "capsize": 3, "alpha": shade}
         accuracy.bar(places, np.mean(accuracies, axis=1), 0.38, color=list(map(colors.get, found)), **bars)
@@ -158,7 +139,6 @@ def drawn(depths, found, terms):
     depth_names = " and ".join(map(str, depths))
     accuracy.set(ylabel="training accuracy in %", ylim=(0, 115), yticks=range(0, 101, 20))
     accuracy.set_title(f"after training, {depth_names} hidden layers, at each one's best rate", fontsize=10)
-    accuracy.legend(loc="upper right", fontsize=8)
     return figure
 
 

@@ -1,11 +1,10 @@
-"""From the dense layer to convolution: one matrix, more and more of it fixed.
+"""A convolution is a dense layer whose matrix is zero outside of a band and equal along its diagonals.
 
 The notes give three faults of fully connected layers on images, and local connections, shared weights and pooling as
-the cure. What holds, exactly:
+the cure: one matrix, more and more of it fixed. Pooling has a script of its own. What holds of the others, exactly:
 
 1. Parameters. A dense layer of M outputs has (side^2 C + 1) M: linear in the pixels and quadratic in the side, not
-   "exponential". A convolution has (k^2 C + 1) F, whatever the side; pooling has none, and divides what a dense layer
-   after it has.
+   "exponential". A convolution has (k^2 C + 1) F, whatever the side.
 
 2. A convolution is a dense layer whose matrix is zero outside of a band (local connections: one window an output) and
    equal along the diagonals (shared weights). So its gradient is the dense layer's, taken on the band alone and summed
@@ -13,16 +12,11 @@ the cure. What holds, exactly:
 
 3. Shared weights make it commute with shifts: shift(x) * w = shift(x * w), on a circle for every pixel.
 
-4. Pooling takes away places, not examples, and makes what is left more robust to shifts, in part. With independent
-   pixels a k x k maximum, moved by one pixel, shares k (k - 1) of its pixels with the old one, and both see k (k + 1):
-   it stays the same if the largest is among the shared, with the probability (k - 1) / (k + 1). A k x k mean always
-   changes, but by a root mean square that is k^(-3/2) times a pixel's.
-
-Source: PRINCIPLES G3, G6 to G9, section 4 (19, 21); hanbingtao, part 4 (56 parameters).
+Source: PRINCIPLES G3, G6, G7, section 4 (19); hanbingtao, part 4 (56 parameters).
 
     python scripts/experiments/dense_to_convolution.py
 
-Seconds. All is exact but the shares of pooling.
+Seconds. All is exact: expect no output and no gradient that differs.
 """
 
 import jax
@@ -36,12 +30,12 @@ SIDES = 2 ** np.arange(5, 11)  # 32 to 1024
 
 
 def experiment(claims, quick, seed):
+    """The same in both forms."""
     counts = claim_the_parameters(claims)
     rng = np.random.default_rng(seed)
-    matrix = claim_that_convolution_is_a_dense_layer(claims, rng)
+    matrices = claim_that_convolution_is_a_dense_layer(claims, rng)
     claim_that_it_commutes_with_shifts(claims, rng)
-    robustness = claim_the_robustness_of_pooling(claims, jax.random.key(seed), n=20_000 if quick else 200_000)
-    return drawn(counts, matrix, robustness)
+    return drawn(counts, matrices)
 
 
 def n_params(layer, shape):
@@ -50,23 +44,17 @@ def n_params(layer, shape):
 
 
 def claim_the_parameters(claims):
-    def dense(m):
-        return jaxnn.Serial(jaxnn.Flatten(), jaxnn.Dense(m))
-
-    claims.equal("dense, 1000 x 1000 to 100: params", n_params(dense(100), (1000, 1000, 1)), 100_000_100)
-    of_dense = np.array([n_params(dense(100), (side, side, 1)) for side in SIDES])
-    of_local = np.array([n_params(jaxnn.LocallyConnected2D(1), (side, side, 1)) for side in SIDES])
-    of_shared = np.array([n_params(jaxnn.Conv2D(100), (side, side, 1)) for side in SIDES])
+    dense = jaxnn.Serial(jaxnn.Flatten(), jaxnn.Dense(100))
+    claims.equal("dense, 1000 x 1000 to 100: params", n_params(dense, (1000, 1000, 1)), 100_000_100)
+    of_dense, of_local, of_shared = (
+        np.array([n_params(layer, (side, side, 1)) for side in SIDES])
+        for layer in (dense, jaxnn.LocallyConnected2D(1), jaxnn.Conv2D(100))
+    )
     slope = np.log2(of_dense[-1] / of_dense[-2])
     # log2 of (4 s^2 + 1) / (s^2 + 1) at s = 512: 2 less 3 / (4 s^2 ln 2) at most, which the biases make.
     claims.near("dense: d log params / d log side, 512 to 1024", slope, 2, 3 / (4 * 512**2 * np.log(2)))
     claims.equal("3 x 3 convolution to 100: params, at every side", of_shared, 1000)
     claims.equal("two filters of 3 x 3 x 3: params", n_params(jaxnn.Conv2D(2), (5, 5, 3)), 56)
-    claims.equal("max pooling: params", n_params(jaxnn.MaxPool(2), (32, 32, 1)), 0)
-    pooled = jaxnn.Serial(jaxnn.MaxPool(2), jaxnn.Flatten(), jaxnn.Dense(100, bias=False))
-    whole = jaxnn.Serial(jaxnn.Flatten(), jaxnn.Dense(100, bias=False))
-    saved = n_params(whole, (32, 32, 1)) / n_params(pooled, (32, 32, 1))
-    claims.equal("weights of a dense layer: without over with 2 x 2 pooling before it", saved, 4.0)
     return {"dense, to 100": of_dense, "local, 3 x 3": of_local, "convolution, 3 x 3 to 100": of_shared}
 
 
@@ -84,6 +72,7 @@ def claim_that_convolution_is_a_dense_layer(claims, rng, shape=(6, 7, 2), n_out=
     i, j, u, v, c, f = np.indices((*counts[:2], k, k, shape[2], n_out))
     places = np.ravel_multi_index((i + u, j + v, c), shape), np.ravel_multi_index((i, j, f), counts)
     x, dy = whole_numbers(rng, 10, *shape), whole_numbers(rng, 10, *counts)
+    matrices = {}
     for name, layer in (("local", local), ("shared", shared)):
         params, _ = layer.init(jax.random.key(0), shape)
         params = params._replace(weight=whole_numbers(rng, *params.weight.shape))
@@ -101,7 +90,8 @@ def claim_that_convolution_is_a_dense_layer(claims, rng, shape=(6, 7, 2), n_out=
         pairs = (y, flat_y.reshape(y.shape)), (dx, flat_dx.reshape(dx.shape)), (dparams.weight, dweight)
         apart = [float(jnp.abs(a - b).max()) for a, b in pairs]
         claims.equal(f"{name} weights, and as a matrix: y, dx, dW apart", apart, 0)
-    return matrix
+        matrices[name] = matrix
+    return matrices
 
 
 def claim_that_it_commutes_with_shifts(claims, rng, side=8):
@@ -120,46 +110,18 @@ def claim_that_it_commutes_with_shifts(claims, rng, side=8):
     claims.equal("circular convolution: outputs that differ, all 64 shifts before or after", int(differ), 0)
 
 
-def claim_the_robustness_of_pooling(claims, key, n):
-    """Windows of k x k independent pixels, before and after a shift by one: images of k rows and k + 1 columns."""
-    found = {}
-    for k in (2, 3, 4):
-        x = jax.random.uniform(key, (n, k, k + 1, 1))
-        here, there = x[:, :, :k], x[:, :, 1:]
-        largest, mean = (
-            [pool.forward((), (), each).y.ravel() for each in (here, there)]
-            for pool in (jaxnn.MaxPool(k), jaxnn.AvgPool(k))
-        )
-        same = int(jnp.sum(largest[0] == largest[1]))
-        claims.fraction(f"{k} x {k} maximum: share that a shift leaves as it is", same, n, (k - 1) / (k + 1))
-        # Between two pixels the mean square is 2 / 12. Of the mean's change 2k pixels have a part, each of 1 / k^2.
-        change = 6 * np.square(np.asarray(mean[0] - mean[1], np.float64))
-        claims.mean(f"{k} x {k} mean: mean square of its change, over a pixel's", change, 1 / k**3)
-        found[k] = same / n, np.sqrt(change.mean())
-    return found
-
-
-def drawn(counts, matrix, robustness):
-    figure, (sizes, band, pooling) = panels(columns=3)
+def drawn(counts, matrices):
+    figure, (sizes, *bands) = panels(columns=3)
     for (name, each), color in zip(counts.items(), (BLUE, ORANGE, GREEN), strict=True):
         sizes.loglog(SIDES, each, "o", color=color, label=name)
         slope = 0 if name.startswith("conv") else 2
         sizes.plot(SIDES, each[0] * (SIDES / SIDES[0]) ** float(slope), **PREDICTED)
     sizes.plot([], [], **PREDICTED, label="slopes 2, 2, 0")
     sizes.set(xlabel="side of the image in pixels", ylabel="parameters", title="quadratic in the side, or constant")
-    sizes.legend(fontsize=8)
-    band.imshow(matrix, cmap="PuOr", interpolation="nearest", aspect="auto")
-    band.grid(False)
-    band.set(xlabel="output (i, j, f)", ylabel="pixel (i, j, c)", title="a convolution as a dense layer's matrix")
-    windows = np.array(list(robustness))
-    share, change = np.array(list(robustness.values())).T
-    every = np.linspace(1, 5, 100)
-    pooling.plot(windows, share, "o", color=BLUE, label="maximum: share unchanged")
-    pooling.plot(windows, change, "s", color=ORANGE, label="mean: change, over a pixel's")
-    pooling.plot(every, (every - 1) / (every + 1), **PREDICTED, label="$(k - 1) / (k + 1)$ and $k^{-3/2}$")
-    pooling.plot(every, every**-1.5, **PREDICTED)
-    pooling.set(xlabel="window k", ylabel="after a shift by one pixel", title="pooling is robust in part")
-    pooling.legend(fontsize=8)
+    for (name, matrix), band in zip(matrices.items(), bands, strict=True):
+        band.imshow(matrix, cmap="PuOr", interpolation="nearest", aspect="auto")
+        band.grid(False)
+        band.set(xlabel="output (i, j, f)", ylabel="pixel (i, j, c)", title=f"{name} weights as a dense layer's matrix")
     return figure
 
 

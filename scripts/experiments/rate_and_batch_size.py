@@ -1,4 +1,4 @@
-"""Learning rate and batch size: one map of some hundred networks, an ensemble for each batch size.
+"""The best rate grows in proportion to the batch while that is small; then curvature holds it, whatever the batch.
 
 The notes: a large batch is steadier, a small one cheaper, and the rate must be neither too large nor too small. How the
 two go together is known, for a fixed number of epochs:
@@ -15,11 +15,10 @@ two go together is known, for a fixed number of epochs:
 3. A network bends away from too large a rate, and 2/L at the start is no ceiling: at full batch up to 4 (linear) or 12
    (ReLU) in place of 2 was found to work (Lewkowycz et al. 2020, "catapult").
 
+    python scripts/experiments/rate_and_batch_size.py       (about 40 s on 2 cores)
+
 Source: PRINCIPLES B5, B12, section 4 (7); Ma, Bassily and Belkin 2018 (the quadratic); Goyal et al. 2017.
-
-    python scripts/experiments/rate_and_batch_size.py
-
-About 40 s on 2 cores. Expect a best rate that is proportional to B up to about 4 and levels off beyond 16.
+Expect a best rate that is proportional to B up to about 4, and grows by a factor of 4 from 16 to 1024.
 """
 
 import jax
@@ -46,24 +45,22 @@ def experiment(claims, quick, seed):
     )
     sizes = np.array((1, 4, 1024) if quick else (1, 2, 4, 8, 16, 64, 256, 1024))
     keys = jax.random.split(jax.random.key(seed), 1 if quick else 3)
-    linear = jaxnn.Serial(jaxnn.Flatten(), jaxnn.Dense(10))
     net = jaxnn.Serial(jaxnn.Flatten(), jaxnn.Dense(32, jaxnn.LeCun()), jaxnn.Tanh(), jaxnn.Dense(10, jaxnn.LeCun()))
 
     for_line = sizes[-1:] if quick else sizes
-    quadratic, _ = trained(linear, data, validation, for_line, keys[:1])
+    quadratic, _ = trained(jaxnn.Serial(jaxnn.Flatten(), jaxnn.Dense(10)), data, validation, for_line, keys[:1])
     claim_the_ceiling_of_a_quadratic(claims, data, for_line, quadratic)
     losses, accuracies = trained(net, data, validation, sizes, keys)
-    curvature = np.mean([sharpness_at_the_start(net, data, key) for key in keys])
+    measure = jax.jit(sharpness(net, data, 100))
+    starts = [jaxnn.start(net, data[0].shape[1:], key=key, update=jaxnn.gradient_descent(0)).params for key in keys]
+    curvature = np.mean([float(measure(params, params)[0]) for params in starts])
     contour = claim_the_scaling_rule(claims, sizes, losses, curvature)
     claim_the_best_rate(claims, sizes, losses, curvature)
     return drawn(data, sizes, for_line, quadratic, losses, accuracies, contour, len(keys))
 
 
 def trained(net, data, validation, sizes, keys):
-    """20 epochs with each batch size, from each key, at each rate: validation loss and accuracy (sizes, rates).
-
-    Means over the keys. The networks of a batch size are one compiled program.
-    """
+    """Validation loss and accuracy after 20 epochs, means over the keys: (sizes, rates). One program a batch size."""
     starts = jnp.repeat(keys, len(RATES))
     rule = jaxnn.gradient_descent(jnp.tile(jnp.array(RATES), len(keys)))
     losses, accuracies = [], []
@@ -75,15 +72,9 @@ def trained(net, data, validation, sizes, keys):
     return np.nan_to_num(np.stack(losses), nan=np.inf), np.stack(accuracies)
 
 
-def sharpness_at_the_start(net, data, key):
-    params = jaxnn.start(net, data[0].shape[1:], key=key, update=jaxnn.gradient_descent(0)).params
-    return float(jax.jit(sharpness(net, data, 100))(params, params)[0])
-
-
 def stability_bounds(data, sizes):
     """Of a linear net, whose Hessian is X^T X / n: the rates 2B / (beta + (B - 1) L), and 2/L."""
-    x = np.asarray(data[0]).reshape(len(data[0]), -1)
-    x = np.hstack([x, np.ones((len(x), 1))])
+    x = np.column_stack([data[0].reshape(len(data[0]), -1), np.ones(len(data[0]))])
     beta, largest = np.sum(x**2, axis=1).max(), np.linalg.eigvalsh(x.T @ x / len(x))[-1]
     return 2 * sizes / (beta + (sizes - 1) * largest), 2 / largest
 
@@ -106,8 +97,9 @@ def claim_the_ceiling_of_a_quadratic(claims, data, sizes, losses):
 def claim_the_scaling_rule(claims, sizes, losses, curvature):
     """Where small steps are enough, eta / B alone says how far a network comes."""
     pace = 1 / (8 * curvature * sizes[-1])  # eta / B, chosen so that eta L = 1/8 at B = n
-    level = np.interp(np.log(pace), np.log(RATES / sizes[0]), np.log(losses[0]))
-    reaching = np.exp([first_zero(np.log(RATES), np.log(loss) - level) for loss in losses])
+    rates, logs = np.log(RATES), np.log(losses)  # a loss falls as the rate grows, up to the best one
+    level = np.interp(np.log(pace * sizes[0]), rates, logs[0])
+    reaching = np.exp([np.interp(-level, -loss[: loss.argmin() + 1], rates[: loss.argmin() + 1]) for loss in logs])
     # With eta L <= 1/4, should L double on the way, steps lead the flow by -log(3/4) / (1/4) - 1 = 15 %, no more;
     # between rates h apart, log loss = -c eta is taken as straight in log eta, which adds h^2 / 8 = 1.5 %.
     spread = np.abs(reaching / (pace * sizes) - 1).max()
@@ -115,17 +107,12 @@ def claim_the_scaling_rule(claims, sizes, losses, curvature):
     return reaching, pace * sizes
 
 
-def first_zero(s, values):
-    """Where values at the points s, which begin above 0, get to 0."""
-    i = int(np.argmax(values <= 0))
-    return s[i - 1] + (s[i] - s[i - 1]) * values[i - 1] / (values[i - 1] - values[i])
-
-
 def claim_the_best_rate(claims, sizes, losses, curvature):
     """It grows with the batch at first, and not at last."""
     best = dict(zip(sizes.tolist(), RATES[losses.argmin(axis=1)], strict=True))
     # The exponent of B in the best rate is 1 where noise or the single example limits it, and 0 where the sharpness
-    # does. Of two best rates each may be off by half a step of the grid and half a step of luck: 1/4 on a factor of 4.
+    # does. Half a step of the grid for each of two best rates is 1/4 on a factor of 4: the room outside of 0 to 1.
+    # Inside, where one regime goes over into the other, there is half a step of luck for each as well: 1/2.
     for low, high, least, most in ((1, 4, 0.5, 1.25), (256, 1024, -0.25, 0.5)):
         if low in best:  # the quick form has fewer sizes
             exponent = np.log(best[high] / best[low]) / np.log(high / low)
@@ -150,13 +137,10 @@ def drawn(data, sizes, for_line, quadratic, losses, accuracies, contour, n_keys)
     stable, ceiling = stability_bounds(data, every)
     lines.plot(every, stable, **PREDICTED, label=r"linear net: $2B / (\beta + (B - 1) L)$, a lower bound")
     lines.axhline(ceiling, color="black", linewidth=1.2, linestyle=":", label="linear net: $2/L$")
-    for axes in (chart, lines):
-        axes.set(xscale="log", yscale="log", xlabel="batch size B", ylabel=r"learning rate $\eta$")
+    for axes, title in ((chart, f"{n_keys * accuracies.size} networks after 20 epochs"), (lines, "where it breaks")):
+        axes.set(xscale="log", yscale="log", xlabel="batch size B", ylabel=r"learning rate $\eta$", title=title)
     chart.grid(False)
     chart.legend(fontsize=8, loc="lower right", facecolor="lightgrey")
-    chart.set(title=f"{n_keys * accuracies.size} networks after 20 epochs")
-    lines.legend(fontsize=8, loc="lower right")
-    lines.set(title="where it breaks")
     return figure
 
 

@@ -86,8 +86,19 @@ def test_a_failed_claim_fails_the_script_but_not_with_fresh_seeds(
         }
     ]
     assert (found["seed"] == module.SEED) == (not options)
-    assert found["doc"] == "Sums.\n\nThe rest."
     assert (tmp_path / "sums.png").stat().st_size > 1000
     printed = capsys.readouterr().out
     assert ("NO | the sum" in printed) == (measured > 2.1)
     assert f"{int(measured < 2.1)} of 1 claims hold" in printed
+
+
+def test_panels_with_labels_have_legends_and_keep_their_own():
+    figure, (own, labelled, bare) = panels(3)
+    own.plot([0, 1], label="it")
+    own.legend(loc="lower left", title="mine")
+    labelled.plot([0, 1], label="it")
+    bare.plot([0, 1])
+    module.with_legends(figure)
+    assert own.get_legend().get_title().get_text() == "mine"
+    assert [text.get_text() for text in labelled.get_legend().get_texts()] == ["it"]
+    assert bare.get_legend() is None

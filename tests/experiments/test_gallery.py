@@ -8,6 +8,8 @@ import gallery
 import pytest
 
 FOLDER = Path(gallery.__file__).parent
+DOCS = FOLDER.parents[1] / "docs"
+ALL_HEADLINES = {topic: headline for chapter in gallery.CHAPTERS.values() for topic, headline in chapter.items()}
 SCRIPT = '''"""Sums & <products>.
 
 One equation:
@@ -28,23 +30,36 @@ raise SystemExit(main(__doc__, experiment))
 
 def test_every_script_is_in_the_gallery():
     scripts = {path.stem for path in FOLDER.glob("*.py")} - {"claims", "gallery"}
-    assert set(gallery.TOPICS) == scripts
-    assert len(gallery.TOPICS) == len(scripts)
+    assert sorted(gallery.topics()) == sorted(scripts)
 
 
-@pytest.mark.parametrize("topic", gallery.TOPICS)
+@pytest.mark.parametrize("topic", gallery.topics())
+def test_a_script_has_40_to_150_lines(topic):
+    """Short enough to be read from top to bottom."""
+    assert 40 <= len((FOLDER / f"{topic}.py").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("topic", gallery.topics())
 def test_what_is_committed_holds_and_has_its_headline(topic):
-    page = gallery.Page(topic, FOLDER.parents[1] / "docs" / "gallery")
+    page = gallery.Page(topic, DOCS / "gallery")
     assert all(row["holds"] for row in page.rows)
     assert page.fresh is not None
-    assert gallery.HEADLINES[topic] in {row["statement"] for row in page.rows}
+    assert {topic: page.headline()["statement"]}.items() <= ALL_HEADLINES.items()
 
 
-def test_the_readme_shows_the_headlines_of_what_is_committed():
-    docs = FOLDER.parents[1] / "docs"
-    pages = [gallery.Page(topic, docs / "gallery") for topic in gallery.TOPICS]
-    assert gallery.headlines(pages, "docs/gallery.md") in (docs.parent / "README.md").read_text()
-    assert gallery.as_markdown(pages) == (docs / "gallery.md").read_text()
+def test_no_chapter_has_an_experiments_anchor():
+    assert not {gallery.anchor(title) for title in gallery.CHAPTERS} & set(gallery.topics())
+
+
+def test_nothing_is_committed_that_no_script_makes():
+    left = {path.name.split(".")[0] for path in (DOCS / "gallery").iterdir()}
+    assert sorted(left) == sorted(gallery.topics())
+
+
+def test_the_readme_shows_the_summary_of_what_is_committed():
+    chapters = gallery.read(DOCS / "gallery")
+    assert gallery.summary(chapters, "docs/gallery.md") in (DOCS.parent / "README.md").read_text()
+    assert gallery.as_markdown(chapters) == (DOCS / "gallery.md").read_text()
 
 
 @pytest.fixture
@@ -54,7 +69,7 @@ def page(tmp_path, monkeypatch):
     def made(measured, *options, topics=("sums",)):
         (tmp_path / "sums.py").write_text(SCRIPT.format(folder=str(FOLDER), measured=measured))
         monkeypatch.setattr(gallery, "HERE", tmp_path)
-        monkeypatch.setattr(gallery, "TOPICS", topics)
+        monkeypatch.setattr(gallery, "CHAPTERS", {"All, that is": dict.fromkeys(topics, "a < b | c")})
         monkeypatch.setattr(sys, "argv", ["gallery.py", "--output", str(tmp_path / "docs"), *options])
         status = gallery.main()
         return status, *((tmp_path / "docs" / f"gallery.{kind}").read_text() for kind in ("md", "html"))
@@ -65,7 +80,8 @@ def page(tmp_path, monkeypatch):
 def test_the_page_shows_both_seeds_and_escapes_what_it_shows(page, tmp_path):
     status, markdown, html = page(2.05)
     assert status == 0
-    assert "## Sums & <products>." in markdown
+    assert "| [All, that is](#all-that-is) (1) | a < b \\| c | 2 | 2.05 | 1 of 1 |" in markdown
+    assert "### Sums & <products>." in markdown
     assert "| holds | a < b \\| c | 2 | 2.05 | +- 0.1 | 2.05, holds |" in markdown
     assert "<td>a &lt; b | c</td>" in html
     assert "<pre>    s = a + b</pre>" in html
@@ -80,7 +96,7 @@ def test_two_at_a_time_are_both_reported(page, tmp_path, capfd):
     (tmp_path / "others.py").write_text(SCRIPT.format(folder=str(FOLDER), measured=3))
     status, markdown, _ = page(2.05, "--quick", "--jobs", "2", topics=("others", "sums"))
     assert status == 1
-    assert markdown.count("## Sums & <products>.") == 2
+    assert markdown.count("### Sums & <products>.") == 2
     said = capfd.readouterr()
     assert "failed: others" in said.err
     assert "others: 0 of 1 claims hold" in said.out
@@ -92,7 +108,7 @@ def test_the_small_form_leaves_the_docs_alone(monkeypatch, tmp_path):
     here.mkdir(parents=True)
     (here / "sums.py").write_text(SCRIPT.format(folder=str(FOLDER), measured=2))
     monkeypatch.setattr(gallery, "HERE", here)
-    monkeypatch.setattr(gallery, "TOPICS", ("sums",))
+    monkeypatch.setattr(gallery, "CHAPTERS", {"All": {"sums": "a < b | c"}})
     monkeypatch.setattr(sys, "argv", ["gallery.py", "--quick"])
     assert gallery.main() == 0
     assert (tmp_path / "runs/gallery/gallery.html").exists()

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.arrays import PyTree, require_positive
+from jaxnn.arrays import PyTree, register_node, require_positive
 from jaxnn.evaluation import Metric, accuracy
 from jaxnn.examples import checked_splits
 from jaxnn.layer import Layer
@@ -51,7 +51,7 @@ class Stopping(NamedTuple):
     stopped: jax.Array
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class early_stopping:
     """Stop when the validation loss hasn't improved by more than `min_improvement` for `patience` epochs.

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import GetAttrKey
 
-from jaxnn.arrays import PyTree, added, params_dtype, zeros_like
+from jaxnn.arrays import PyTree, added, params_dtype, register_node, zeros_like
 
 # Lower-case classes, as `functools.partial` is: each is used like a function, and prints as it was written.
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class l2:
     """lambda/2 sum W^2 over the fields named `weight`; its gradient is lambda W.
@@ -39,7 +39,7 @@ class l2:
         return _at_weights(lambda w: jnp.asarray(self.strength, w.dtype) * w, params)
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class l1:
     """lambda sum |W| over the fields named `weight`; its gradient is lambda sign(W), 0 where W is 0.

@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import default_float
+from jaxnn.arrays import default_float, register_node
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class constant:
     """eta = value.
@@ -31,7 +31,7 @@ class constant:
         return _warmed(self.value, self.warmup, step, lambda s: jnp.ones_like(s))
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class step_decay:
     """eta = value factor^floor(s / every): a cut by `factor` every so many steps."""
@@ -45,7 +45,7 @@ class step_decay:
         return _warmed(self.value, self.warmup, step, lambda s: _real(self.factor) ** jnp.floor(s / _real(self.every)))
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class exponential:
     """eta = value factor^(s / every), smooth where `step_decay` has steps."""
@@ -59,7 +59,7 @@ class exponential:
         return _warmed(self.value, self.warmup, step, lambda s: _real(self.factor) ** (s / _real(self.every)))
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class cosine:
     """eta = value (final + (1 - final) (1 + cos(pi s / steps)) / 2), and value final from s = steps on.
@@ -80,7 +80,7 @@ class cosine:
         return _warmed(self.value, self.warmup, step, decay)
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class inverse_time:
     """eta = value / (1 + s / every): the 1/t schedule, under which SGD's noise dies out.

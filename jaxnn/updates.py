@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, added, norm, scaled, zeros_like
+from jaxnn.arrays import PyTree, added, norm, register_node, scaled, zeros_like
 from jaxnn.penalties import weight_mask
 
 
@@ -34,7 +34,7 @@ class RuleState(NamedTuple):
     second_moment: PyTree = None
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class gradient_descent:
     """update = -eta g.
@@ -51,7 +51,7 @@ class gradient_descent:
         return _descent(self.learning_rate, state.step, grads), RuleState(_next(state.step))
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class momentum:
     """v <- mu v + g;  update = -eta v: a heavy ball.
@@ -71,7 +71,7 @@ class momentum:
         return _descent(self.learning_rate, state.step, velocity), RuleState(_next(state.step), velocity)
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class nesterov:
     """v <- mu v + g;  update = -eta (g + mu v): momentum that looks one step ahead.
@@ -92,7 +92,7 @@ class nesterov:
         return _descent(self.learning_rate, state.step, ahead), RuleState(_next(state.step), velocity)
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class adam:
     """m <- b1 m + (1 - b1) g;  s <- b2 s + (1 - b2) g^2;  update = -eta m^ / (sqrt(s^) + epsilon).
@@ -127,7 +127,7 @@ class adam:
         return jax.tree.map(direction, first, second), RuleState(step, first, second)
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class adamw:
     """Adam, with the weights shrunk beside it: update = -eta (m^ / (sqrt(s^) + epsilon) + lambda W).
@@ -158,7 +158,7 @@ class adamw:
 # What changes the gradient before a rule sees it: the first links of a chain.
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class weight_decay:
     """g <- g + lambda W, on fields named `weight` alone. Before the rule: chain(weight_decay(1e-4), momentum(0.1)).
@@ -176,7 +176,7 @@ class weight_decay:
         return _with_decay(self, self.rate, grads, params), state
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class clip_by_value:
     """g_i <- min(max(g_i, -limit), limit), each number for itself: it turns the gradient.
@@ -197,7 +197,7 @@ class clip_by_value:
         return jax.tree.map(clipped, grads), state
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class clip_by_norm:
     """g <- g min(1, limit / |g|) for each tensor g by its own norm: each keeps its direction, the whole doesn't.
@@ -214,7 +214,7 @@ class clip_by_norm:
         return jax.tree.map(lambda g: scaled(_shrink(norm(g), self.limit), g), grads), state
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class clip_by_global_norm:
     """g <- g min(1, limit / |g|) by the norm of all tensors together: the direction stays.
@@ -234,7 +234,7 @@ class clip_by_global_norm:
 # What changes a rule's update: the last link of a chain.
 
 
-@jax.tree_util.register_dataclass
+@register_node
 @dataclass(frozen=True)
 class proximal_l1:
     """W <- S(W + update), S(w) = sign(w) max(|w| - eta lambda, 0), on fields named `weight`: exact zeros.

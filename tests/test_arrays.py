@@ -1,11 +1,14 @@
 """Arithmetic of trees, and the wording of errors about arrays."""
 
+import dataclasses
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import Static, arrays
+from jaxnn import Static, arrays, fit, penalties, schedules, updates
 
 TREE = {"a": jnp.array([3.0, 4.0]), "b": (jnp.array([[12.0]], jnp.bfloat16), None)}
 
@@ -72,3 +75,34 @@ def test_what_x_should_be():
         arrays.require_features("Dense", (), 3)
     with pytest.raises(ValueError, match="Dropout: needs a key in training"):
         arrays.require_key("Dropout", None)
+
+
+def numbered(cls):
+    """An instance whose fields are numbers, whatever they mean."""
+    return cls(*map(float, range(len(dataclasses.fields(cls)))))
+
+
+NODES = [
+    cls
+    for module in (updates, penalties, schedules, fit)
+    for cls in vars(module).values()
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
+]
+
+
+def test_no_two_rules_penalties_or_schedules_have_one_structure():
+    """`jax.jit` would take one's program for the other's, if their hashes fell into one place of its table."""
+    assert len(NODES) >= 17
+    for one, other in itertools.product(NODES, repeat=2):
+        structures = [jax.tree.structure(numbered(cls)) for cls in (one, other)]
+        assert (structures[0] == structures[1]) == (one is other), (one, other)
+        assert (hash(structures[0]) == hash(structures[1])) == (one is other), (one, other)
+
+
+@pytest.mark.parametrize("cls", NODES)
+def test_a_node_comes_back_from_its_leaves_and_names_them(cls):
+    node = numbered(cls)
+    leaves, structure = jax.tree.flatten(node)
+    assert jax.tree.unflatten(structure, leaves) == node
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(node)]
+    assert names == [f".{field.name}" for field in dataclasses.fields(cls)]

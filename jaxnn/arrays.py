@@ -32,8 +32,8 @@ def register_node(cls: type[C]) -> type[C]:
     """A class decorator: a dataclass is a pytree, its fields are the children, and no other class has its structure.
 
     The latter is what `jax.tree_util.register_dataclass` lacks, in JAX 0.10 to 0.12: there the structures of any two
-    classes with as many fields are equal, though their hashes differ. So where two of them fell into one place of
-    `jax.jit`'s table, once in a hundred processes or so, one class's program ran for the other.
+    classes with as many fields are equal, and only their hashes differ. Where two of these meet in `jax.jit`'s table,
+    one class's program runs for the other: on 0.10 for some fifteen of a hundred classes given to one function.
 
     >>> import jaxnn
     >>> jax.tree.structure(jaxnn.l1(0.1)) == jax.tree.structure(jaxnn.l2(0.1))

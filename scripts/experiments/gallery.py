@@ -188,24 +188,24 @@ def as_table(lines):
     return "\n".join([rows[0], "|" + " --- |" * len(lines[0]), *rows[1:]])
 
 
-def summary(chapters, link):
-    """A row for each chapter: one row of its first experiment, and how many rows hold in all of them."""
-    lines = [("experiments", "for instance", "predicted", "measured", "rows that hold")]
-    for title, pages in chapters.items():
+def with_an_instance(column, named):
+    """A table of (name, pages): of each the headline of its first page, and how many rows hold in all of them."""
+    lines = [(column, "for instance", "predicted", "measured", "rows that hold")]
+    for name, pages in named:
         row = pages[0].headline()
-        name = f"[{title}]({link}#{anchor(title)}) ({len(pages)})"
         lines.append((name, row["statement"], row["predicted"], row["measured"], held(pages)))
     return as_table(lines)
 
 
+def summary(chapters, link):
+    """A row for each chapter."""
+    named = [(f"[{title}]({link}#{anchor(title)}) ({len(pages)})", pages) for title, pages in chapters.items()]
+    return with_an_instance("experiments", named)
+
+
 def headlines(pages):
-    """A row for each experiment: its title, what it foretold in one row and what it measured, how many rows hold."""
-    lines = [("experiment", "for instance", "predicted", "measured", "rows that hold")]
-    for page in pages:
-        row = page.headline()
-        name = f"[{page.title}](#{page.topic})"
-        lines.append((name, row["statement"], row["predicted"], row["measured"], held([page])))
-    return as_table(lines)
+    """A row for each experiment, named by its title."""
+    return with_an_instance("experiment", [(f"[{page.title}](#{page.topic})", [page]) for page in pages])
 
 
 def as_markdown(chapters):
@@ -269,7 +269,7 @@ INTRODUCTION = (
     "took another's place, in three_loops a claim about seconds was dropped, and the designs of edge_of_stability, "
     "rate_and_batch_size, overfitting, weight_decay, pixel_shuffle, deep_dense, steps_and_batch_size, "
     "finite_differences and gradient_defects (rates, strengths, steps, windows, numbers of seeds) were changed, each "
-    "after a failure. No interval was widened; the history has both forms."
+    "after a failure. No failure was met by a wider interval; the history has both forms."
 )
 
 

@@ -25,7 +25,7 @@ from peers.networks import network
 from peers.specs import shape
 
 import jaxnn
-from jaxnn import aot
+from jaxnn.costs import aot
 
 RESULTS = Path(__file__).parent / "results"
 JSON, TABLE = RESULTS / "aot_memory.json", RESULTS / "aot_memory.md"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from peers.operations import OPERATIONS, WEIGHT_GRADIENTS
 from turns import Candidate
 
-from jaxnn import aot
+from jaxnn.costs import aot
 
 HAND = "by hand"
 CONTROL = "by hand, again"

@@ -16,8 +16,9 @@ import jax
 import timing
 
 import jaxnn
-from jaxnn import data, schedules
-from jaxnn.models import mlp
+from jaxnn import data
+from jaxnn.networks.models import mlp
+from jaxnn.training import schedules
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)

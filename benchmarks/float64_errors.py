@@ -22,12 +22,12 @@ import table
 import timing
 
 import jaxnn
-from jaxnn.audit.check import asked
-from jaxnn.audit.evidence import Evidence
-from jaxnn.audit.findings import NotHere
-from jaxnn.audit.measure import error
-from jaxnn.audit.programs import Programs
-from jaxnn.audit.subjects import subject_of
+from jaxnn.audit.rounding.measure import error
+from jaxnn.audit.rule.check import asked
+from jaxnn.audit.rule.evidence import Evidence
+from jaxnn.audit.rule.findings import NotHere
+from jaxnn.audit.rule.programs import Programs
+from jaxnn.audit.rule.subjects import subject_of
 
 RESULTS = Path(__file__).parent / "results"
 COUNTS, ORACLES = ("cases", "points", "tensors", "cotangents"), ("differences", "complex step")

@@ -19,7 +19,7 @@ import timing
 from peers.rules import every
 from peers.verdicts import VERDICTS
 
-from jaxnn.audit.check import ORACLES, Auditor
+from jaxnn.audit.rule.check import ORACLES, Auditor
 
 RESULTS = Path(__file__).parent / "results" / "foreign_rules.json"
 

@@ -106,7 +106,7 @@ def alarms(subject, name, arguments, options, n_repetitions, old):
     from bugs.checkers import CHECKERS
 
     from jaxnn.audit import Auditor
-    from jaxnn.audit.subjects import subject_of
+    from jaxnn.audit.rule.subjects import subject_of
 
     audit, failed, began = Auditor(subject, **options), [], time.perf_counter()
     for seed in range(n_repetitions):

@@ -28,8 +28,8 @@ from peers.tuned_numpy import TunedNumPy
 import jaxnn
 from jaxnn import optional
 from jaxnn.audit import idiomatic, idiomatic_loss
-from jaxnn.examples import checked
 from jaxnn.reference import neurons
+from jaxnn.training.examples import checked
 
 RESULTS = Path(__file__).parent / "results"
 LEARNING_RATE, SCALE, N_OUT = 0.1, 1 / 255, 10

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from jaxnn.cli import main
+    from jaxnn.command_line.parser import main
 except ImportError as error:
     sys.exit(f"jaxnn: {error}")
 

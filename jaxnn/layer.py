@@ -28,9 +28,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, dataclass_transform, runtime_checkable
 
 import jax
-from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, Shape, is_floating_array
+from jaxnn.arrays import PyTree, Shape
 
 Path = tuple[Any, ...]
 Notes = OrderedDict[str, Any]
@@ -181,55 +180,3 @@ def unwatched(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: PyTre
     """The visit of a fold with nobody watching: the layer's own backward."""
     dparams, dx = layer.backward(params, cache, dy)
     return Folded(dparams, dx, OrderedDict())
-
-
-def watched(observe: Observer) -> Visit:
-    """The visit of a fold that shows every node to `observe` and keeps what it returns, unless None, by path."""
-
-    def visit(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
-        if isinstance(layer, Composite):
-            dparams, dx, below = layer.fold(visit, path, params, cache, dy)
-        else:
-            dparams, dx, below = unwatched(path, layer, params, cache, dy)
-        note = observe(Node(path, layer, params, cache, dy, dparams, dx))
-        here = OrderedDict() if note is None else OrderedDict({keystr(path): note})
-        return Folded(dparams, dx, here | below)
-
-    return visit
-
-
-def fold(net: Layer, params: PyTree, cache: PyTree, dy: PyTree, observe: Observer | None = None) -> Folded:
-    """The backward pass of a network, from its cache as kept; shown to `observe` where there is one."""
-    visit = unwatched if observe is None else watched(observe)
-    return visit((), net, params, kept(cache), dy)
-
-
-def kept(cache: PyTree) -> PyTree:
-    """The cache, and on a CPU or a CUDA GPU no other arrays in the place of its masks and winners.
-
-    A compiler sees forward and backward as one program. It would gladly keep what a mask was made of, a convolution's
-    output of four bytes a number, and make the mask of one byte again where it is used, as often as it is used. A
-    barrier for each array that isn't floating has XLA keep it (on a CPU from JAX 0.12 on); one that nobody uses is
-    dropped. Floating ones are as large as what they are made of, and a barrier would be a copy now and then. The TPU's
-    compiler fuses and recomputes with better judgement: there barriers cost memory.
-    """
-    return jax.tree.map(lambda leaf: leaf if is_floating_array(leaf) else _barred(leaf, "cpu", "cuda"), cache)
-
-
-def materialized(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    """The arrays themselves; on a CPU each is made once, and not again at each of its uses."""
-    return tuple(_barred(array, "cpu") for array in arrays)
-
-
-def completed(*results: PyTree) -> tuple[PyTree, ...]:
-    """The results themselves; on a CUDA GPU none is used before all are there, and what they are made of can go.
-
-    That compiler's scheduler puts a weight's gradient off, and keeps the two large arrays that it is made of.
-    """
-    return _barred(results, "cuda")
-
-
-def _barred(tree: PyTree, *platforms: str) -> Any:
-    """A tree with a barrier around all of it on some platforms; on others as it is."""
-    by_barrier = dict.fromkeys(platforms, jax.lax.optimization_barrier)
-    return jax.lax.platform_dependent(tree, default=lambda tree: tree, **by_barrier)

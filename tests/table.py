@@ -73,12 +73,12 @@ from jaxnn import (
     momentum,
     nesterov,
     proximal_l1,
-    schedules,
     walk,
     weight_decay,
     weight_mask,
 )
-from jaxnn.augment import Compose, Crop, Cutout, Flip, Mixup, Noise, Rotate, Shift
+from jaxnn.training import schedules
+from jaxnn.training.augment import Compose, Crop, Cutout, Flip, Mixup, Noise, Rotate, Shift
 
 
 class Point(NamedTuple):

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import Static, arrays, fit, penalties, schedules, updates
+from jaxnn import Static, arrays, fit
+from jaxnn.objective import penalties
+from jaxnn.training import schedules, updates
 
 TREE = {"a": jnp.array([3.0, 4.0]), "b": (jnp.array([[12.0]], jnp.bfloat16), None)}
 

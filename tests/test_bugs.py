@@ -16,7 +16,7 @@ from table import CASES, LOSSES, slow_unless
 
 from jaxnn import Tanh, l1, l2, walk
 from jaxnn.audit import check
-from jaxnn.audit.subjects import subject_of
+from jaxnn.audit.rule.subjects import subject_of
 from jaxnn.kernels.convolution import weight_gradient as weight_gradient_of_kernels
 from jaxnn.layer import Backward
 from jaxnn.layers import convolution

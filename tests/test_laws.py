@@ -36,19 +36,12 @@ from table import (
 )
 
 import jaxnn
-from jaxnn import (
-    activations,
-    augment,
-    combinators,
-    initializers,
-    layers,
-    losses,
-    penalties,
-    recurrent,
-    schedules,
-    updates,
-)
+from jaxnn import layers
 from jaxnn.arrays import is_floating
+from jaxnn.layers import initializers
+from jaxnn.networks import combinators, recurrent
+from jaxnn.objective import losses, penalties
+from jaxnn.training import augment, schedules, updates
 
 N_COTANGENTS = 3
 
@@ -94,7 +87,6 @@ def output(case, point):
 @pytest.mark.parametrize(
     ("module", "methods", "table"),
     [
-        (activations, ("forward", "backward"), [case.layer for case in LAYERS]),
         (layers, ("forward", "backward"), [case.layer for case in LAYERS] + CELLS),
         (combinators, ("forward", "backward"), [case.layer for case in COMBINATORS]),
         (recurrent, ("forward", "backward"), [case.layer for case in RECURRENT]),

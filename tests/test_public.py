@@ -58,7 +58,7 @@ def test_backwards_are_stated(cls):
 
 @pytest.mark.parametrize(
     "cls",
-    [*(c for c in LAYER_CLASSES if c.__module__ != "jaxnn.activations"), *LOSS_CLASSES],
+    [*(c for c in LAYER_CLASSES if c.__module__ != "jaxnn.layers.activations"), *LOSS_CLASSES],
     ids=lambda cls: cls.__name__,
 )
 def test_shapes_are_stated(cls):

@@ -3,8 +3,8 @@
 from peers.specs import N_CLASSES
 
 import jaxnn
-from jaxnn import aot
-from jaxnn.models import ACTIVATIONS, batch_norm_cnn, cnn, lenet5, residual_block
+from jaxnn.costs import aot
+from jaxnn.networks.models import ACTIVATIONS, batch_norm_cnn, cnn, lenet5, residual_block
 
 
 def mlp(spec):

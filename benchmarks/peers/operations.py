@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from jaxnn import aot
-from jaxnn.audit.idiomatic import idiomatic
+from jaxnn.audit.network.idiomatic import idiomatic
+from jaxnn.costs import aot
 
 IMAGES = (28, 28, 32)
 OPERATIONS = {

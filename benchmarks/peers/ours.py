@@ -15,8 +15,8 @@ from peers.networks import network
 from peers.specs import batches, shape
 
 import jaxnn
-from jaxnn import aot
-from jaxnn.parallel import AXIS
+from jaxnn.costs import aot
+from jaxnn.training.parallel import AXIS
 
 LOSS = jaxnn.SoftmaxCrossEntropy()
 RULES = {"momentum": jaxnn.momentum(0.01, 0.9), "adam": jaxnn.adam(0.001)}

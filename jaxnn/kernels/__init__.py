@@ -1,1 +1,1 @@
-"""The heavy operations on plain arrays: forward and backward, in the form that suits each platform."""
+"""Convolution and pooling on plain arrays, forward and backward, in the form that suits each platform."""

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating, widened
-from jaxnn.axes import mean_over, n_devices, require_axis
-from jaxnn.layer import Backward, Forward, Init, materialized, recipe
+from jaxnn.kernels.barriers import materialized
+from jaxnn.layer import Backward, Forward, Init, recipe
+from jaxnn.mesh_axes import mean_over, n_devices, require_axis
 
 
 class BatchNormParams(NamedTuple):

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnn.arrays import PyTree, Shape, default_float, require_features, require_floating, require_positive
-from jaxnn.initializers import Glorot, Zeros
 from jaxnn.layer import Backward, Forward, Init, Layer, recipe
+from jaxnn.layers.initializers import Glorot, Zeros
 
 
 class Step(NamedTuple):

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnn.arrays import Shape, default_float, require_features, require_floating, require_positive
+from jaxnn.kernels.barriers import materialized
 from jaxnn.kernels.convolution import convolution, input_gradient, weight_gradient
-from jaxnn.layer import Backward, Forward, Init, materialized, recipe
+from jaxnn.layer import Backward, Forward, Init, recipe
 from jaxnn.layers.windowed import WeighedWindows
 
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnn.arrays import Shape, default_float, require_features, require_floating, require_positive
-from jaxnn.initializers import He, Zeros
-from jaxnn.layer import Backward, Forward, Init, materialized, recipe
+from jaxnn.kernels.barriers import materialized
+from jaxnn.layer import Backward, Forward, Init, recipe
+from jaxnn.layers.initializers import He, Zeros
 
 
 class DenseParams(NamedTuple):

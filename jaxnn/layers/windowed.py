@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import jax
 
 from jaxnn.arrays import Shape, require_positive
-from jaxnn.initializers import He, Zeros
 from jaxnn.kernels.windows import Padding, PerAxis, Windows, hashable, windows_over
 from jaxnn.layer import recipe
+from jaxnn.layers.initializers import He, Zeros
 
 FIELDS = ("window", "stride", "padding", "dilation")
 

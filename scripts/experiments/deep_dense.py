@@ -30,8 +30,8 @@ from claims import BLUE, GREEN, ORANGE, PREDICTED, PURPLE, RED, half_width, main
 from scipy import stats
 
 import jaxnn
+from jaxnn.backward.observers import norms
 from jaxnn.data import load
-from jaxnn.observe import norms
 
 WIDTH, DEEP = 48, 30
 LOSS = jaxnn.SoftmaxCrossEntropy()

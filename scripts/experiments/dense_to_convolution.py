@@ -25,6 +25,7 @@ import numpy as np
 from claims import BLUE, GREEN, ORANGE, PREDICTED, main, panels
 
 import jaxnn
+from jaxnn.layers.convolution import ConvParams
 
 SIDES = 2 ** np.arange(5, 11)  # 32 to 1024
 
@@ -97,7 +98,7 @@ def claim_that_convolution_is_a_dense_layer(claims, rng, shape=(6, 7, 2), n_out=
 def claim_that_it_commutes_with_shifts(claims, rng, side=8):
     """On a circle: the image is continued beyond its edges by itself."""
     layer = jaxnn.Conv2D(3, 3, padding="VALID", bias=False)
-    params = jaxnn.layers.ConvParams(whole_numbers(rng, 3, 3, 2, 3), None)
+    params = ConvParams(whole_numbers(rng, 3, 3, 2, 3), None)
 
     @jax.jit
     def convolved(x):

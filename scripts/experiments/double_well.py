@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 
 import jaxnn
 from jaxnn.layer import Backward, Forward, Init, recipe
-from jaxnn.losses import LossForward
+from jaxnn.objective.losses import LossForward
 
 SIGMA = 5.0  # deviation of x
 

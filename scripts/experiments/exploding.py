@@ -27,7 +27,7 @@ from claims import BLUE, GREEN, ORANGE, PREDICTED, PURPLE, main, panels
 from scipy import special, stats
 
 import jaxnn
-from jaxnn.observe import norms
+from jaxnn.backward.observers import norms
 
 WIDTH = 64
 LIMIT = float(np.finfo(np.float32).max)

@@ -25,7 +25,7 @@ from claims import BLUE, GREEN, ORANGE, PREDICTED, PURPLE, main, panels
 from scipy import stats
 
 import jaxnn
-from jaxnn.observe import norms
+from jaxnn.backward.observers import norms
 
 WIDTH, N_STEPS = 64, 100
 BACK = np.arange(N_STEPS)

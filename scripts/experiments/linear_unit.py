@@ -22,7 +22,7 @@ import numpy as np
 from claims import BLUE, GREEN, ORANGE, PREDICTED, PURPLE, RED, SKY, main, panels
 
 from jaxnn.data import toys
-from jaxnn.perceptron import half_squared_error, least_squares, predict_linear_unit, train_linear_unit
+from jaxnn.training.perceptron import half_squared_error, least_squares, predict_linear_unit, train_linear_unit
 
 jax.config.update("jax_enable_x64", True)
 

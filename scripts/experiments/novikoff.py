@@ -26,7 +26,7 @@ from claims import BLUE, GREEN, ORANGE, PREDICTED, PURPLE, main, panels
 from perceptron import gate
 
 from jaxnn.data import toys
-from jaxnn.perceptron import train_perceptron
+from jaxnn.training.perceptron import train_perceptron
 
 jax.config.update("jax_enable_x64", True)
 

@@ -25,9 +25,9 @@ from claims import BLUE, GREEN, ORANGE, PREDICTED, SKY, half_width, main, panels
 from jax.flatten_util import ravel_pytree
 
 import jaxnn
-from jaxnn.augment import Shift
 from jaxnn.data import load
-from jaxnn.models import mlp
+from jaxnn.networks.models import mlp
+from jaxnn.training.augment import Shift
 
 LOSS = jaxnn.SoftmaxCrossEntropy()
 

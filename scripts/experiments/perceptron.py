@@ -21,7 +21,7 @@ import numpy as np
 from claims import BLUE, GREEN, ORANGE, PREDICTED, PURPLE, main, panels
 
 from jaxnn.data import toys
-from jaxnn.perceptron import find_cycle, step, train_perceptron
+from jaxnn.training.perceptron import find_cycle, step, train_perceptron
 
 jax.config.update("jax_enable_x64", True)
 

@@ -26,7 +26,7 @@ import numpy as np
 from claims import BLUE, GREEN, ORANGE, PREDICTED, main, panels
 
 import jaxnn
-from jaxnn.observe import norms
+from jaxnn.backward.observers import norms
 
 WIDTH, DEPTH = 256, 30
 ACTIVATIONS = {"sigmoid": (jaxnn.Sigmoid(), BLUE), "tanh": (jaxnn.Tanh(), GREEN), "ReLU": (jaxnn.ReLU(), ORANGE)}

@@ -26,7 +26,7 @@ from claims import BLUE, GREEN, ORANGE, PREDICTED, PURPLE, main, panels
 
 import jaxnn
 from jaxnn.data import toys
-from jaxnn.perceptron import hessian, least_squares
+from jaxnn.training.perceptron import hessian, least_squares
 
 jax.config.update("jax_enable_x64", True)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxnn.audit.subjects import Subject, subject_of
+from jaxnn.audit.rule.subjects import Subject, subject_of
 
 
 class Bug(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 from bugs.gradcheck import gradcheck
 from jax.test_util import check_grads
 
-from jaxnn.audit.subjects import Subject
+from jaxnn.audit.rule.subjects import Subject
 
 
 class Checker(NamedTuple):

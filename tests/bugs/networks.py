@@ -6,8 +6,8 @@ from bugs.drawing import drawn, escape, escape_of_layer, normal
 from table import LayerCase
 
 from jaxnn import Dense, DenseParams, Dropout, Residual
-from jaxnn.combinators import INNER, Inner
 from jaxnn.layer import Backward, Folded
+from jaxnn.networks.combinators import INNER, Inner
 
 # Layers.
 

@@ -6,7 +6,7 @@ from bugs.drawing import escape, escape_of_layer, normal
 from table import LayerCase
 
 from jaxnn import BatchNorm
-from jaxnn.layers import BatchNormParams
+from jaxnn.layers.batch_norm import BatchNormParams
 
 EPSILON = 1e-3
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxnn.data import toys
-from jaxnn.perceptron import hessian
+from jaxnn.training.perceptron import hessian
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from gradients import SAME, error
 
 from jaxnn import BatchNorm, as_custom_vjp
-from jaxnn.audit.idiomatic import idiomatic
-from jaxnn.layers import BatchNormParams, BatchNormState
+from jaxnn.audit.network.idiomatic import idiomatic
+from jaxnn.layers.batch_norm import BatchNormParams, BatchNormState
 from jaxnn.reference import twin
 
 

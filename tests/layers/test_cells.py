@@ -13,7 +13,7 @@ from table import CELLS
 
 import jaxnn
 from jaxnn import Dense, GRUCell, LSTMCell, Recurrent, Step, TanhCell, Uniform, l2, weight_mask
-from jaxnn.layers import LSTMCarry
+from jaxnn.layers.cells import LSTMCarry
 
 every_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
 

@@ -7,7 +7,7 @@ import pytest
 from flax import linen
 
 from jaxnn import Conv1D, Conv2D, Dense, apply_updates, gradient_descent
-from jaxnn.layers import ConvParams
+from jaxnn.layers.convolution import ConvParams
 
 # PRINCIPLES 2.4 (hanbingtao, part 4; the numbers are those of `init_test` in the author's cnn.py): channels first, as
 # printed there.

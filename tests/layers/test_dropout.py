@@ -8,7 +8,7 @@ import pytest
 import jaxnn
 from jaxnn import Branches, Dropout, Remat, Repeat, Serial, Tanh
 from jaxnn.arrays import n_bytes
-from jaxnn.report import layer_rows
+from jaxnn.command_line.report import layer_rows
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])

@@ -7,7 +7,7 @@ import pytest
 
 from jaxnn import Conv1D, Conv2D, Dense, LocallyConnected1D, LocallyConnected2D
 from jaxnn.arrays import size
-from jaxnn.layers import LocallyConnectedParams
+from jaxnn.layers.locally_connected import LocallyConnectedParams
 
 OPTIONS = [{}, {"stride": 2, "padding": "VALID"}, {"window": (2, 3), "padding": ((0, 1), (2, 0)), "dilation": (1, 2)}]
 

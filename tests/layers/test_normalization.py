@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxnn import GroupNorm, LayerNorm, RMSNorm
-from jaxnn.layers import NormParams
+from jaxnn.layers.normalization import NormParams
 from jaxnn.reference import twin
 
 LAYERS = [

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.rebuild import mapped
+from jaxnn.networks.rebuild import mapped
 from jaxnn.reference import twin
 from jaxnn.reference.arrays import leaves
 

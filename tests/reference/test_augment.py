@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from table import AUGMENTATIONS
 
-from jaxnn.augment import Compose
 from jaxnn.reference import augment as reference
 from jaxnn.reference import twin
+from jaxnn.training.augment import Compose
 
 pytestmark = pytest.mark.usefixtures("x64")
 

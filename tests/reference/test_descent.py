@@ -26,9 +26,9 @@ from jaxnn import (
     momentum,
     nesterov,
     reference,
-    schedules,
 )
 from jaxnn.reference import twin
+from jaxnn.training import schedules
 
 TEXTBOOK = Serial(Dense(5), Sigmoid(), Dense(2), Sigmoid())
 DEEP = Serial(Dense(4, bias=False), BatchNorm(), Tanh(), Repeat(Residual(Serial(Dense(4), Tanh())), 2), Dense(3))

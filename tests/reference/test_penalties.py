@@ -7,7 +7,7 @@ import pytest
 
 import jaxnn
 from jaxnn import l1, l2
-from jaxnn.penalties import penalty_gradient, penalty_value
+from jaxnn.objective.penalties import penalty_gradient, penalty_value
 from jaxnn.reference import penalties, twin
 from jaxnn.reference.layers import DenseParams
 

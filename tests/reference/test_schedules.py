@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from jaxnn import schedules
 from jaxnn.reference import schedules as reference
 from jaxnn.reference import twin
+from jaxnn.training import schedules
 
 pytestmark = pytest.mark.usefixtures("x64")
 

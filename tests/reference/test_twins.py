@@ -12,16 +12,19 @@ import jax.numpy as jnp
 import pytest
 
 import jaxnn
-from jaxnn import activations, augment, combinators, layers, losses, penalties, recurrent, reference, schedules, updates
+from jaxnn import layers, reference
+from jaxnn.networks import combinators, recurrent
+from jaxnn.objective import losses, penalties
 from jaxnn.reference import twin
+from jaxnn.training import augment, loops, schedules, updates
 
-BASES = "windowed"  # nothing to be used, but what layers inherit from
+WITHOUT_TWIN = ("windowed", "initializers")  # what layers inherit from; and params, which a twin is given
 FAMILIES = [
-    *[activations, combinators, recurrent, losses, penalties, schedules, updates, augment],
+    *[combinators, recurrent, losses, penalties, schedules, updates, augment],
     *[
         importlib.import_module(f"jaxnn.layers.{module.name}")
         for module in pkgutil.iter_modules(layers.__path__)
-        if module.name != BASES
+        if module.name not in WITHOUT_TWIN
     ],
 ]
 
@@ -43,8 +46,8 @@ def recipes():
 RECIPES = {kind.__name__: kind for kind in recipes()}
 LOOPS = [
     name
-    for name, value in vars(jaxnn.descent).items()
-    if inspect.isfunction(value) and value.__module__ == "jaxnn.descent" and not name.startswith("_")
+    for name, value in vars(loops).items()
+    if inspect.isfunction(value) and value.__module__ == loops.__name__ and not name.startswith("_")
 ]
 
 

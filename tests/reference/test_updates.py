@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn import schedules
 from jaxnn.reference import twin, updates
 from jaxnn.reference.layers import DenseParams
+from jaxnn.training import schedules
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -1,0 +1,1 @@
+"""A whole network's gradient, by hand and by machine: `compare`."""

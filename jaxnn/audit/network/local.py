@@ -1,0 +1,105 @@
+"""Each layer's own rule, given the right error term: which rules are wrong, when one wrong rule spoils all before it.
+
+The network is run once. Then the backward fold goes over it: at every node, layers and combinators alike, the
+hand-written rule and `jax.vjp` of the node's forward get the same dy. What is handed on is always what `jax.vjp` made
+of it, so no error propagates. A combinator is judged with the right results of its children: its own rule is its fold.
+"""
+
+from collections import OrderedDict
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import keystr
+
+from jaxnn.arrays import PyTree, Static, is_floating, is_floating_array, params_dtype
+from jaxnn.audit.rounding.survey import Survey, surveyed
+from jaxnn.layer import Backward, Composite, Folded, Forward, Layer, Path, recipe
+from jaxnn.networks.rebuild import mapped
+from jaxnn.networks.wrapped import Wrapped
+
+
+class RecordedCache(NamedTuple):
+    """All that forward was called with, beside the cache that it made."""
+
+    cache: PyTree
+    state: PyTree
+    x: PyTree
+    key: jax.Array | None
+    train: Static[bool]
+
+
+@recipe
+class Recorded(Wrapped):
+    """A layer that remembers its arguments, so that its forward can be differentiated where its backward is called."""
+
+    def forward(self, params: PyTree, state: PyTree, x: PyTree, *, key: Any = None, train: bool = False) -> Forward:
+        y, new_state, cache = self.layer.forward(params, state, x, key=key, train=train)
+        return Forward(y, new_state, RecordedCache(cache, state, x, key, Static(train)))
+
+    def backward(self, params: PyTree, cache: RecordedCache, dy: PyTree) -> Backward:
+        return self.layer.backward(params, cache.cache, dy)
+
+
+class Rule(NamedTuple):
+    """What one rule made of an error term: by hand, by machine, and the survey by machine in float64.
+
+    Of the survey's size and wobble the largest entry of each tensor is kept.
+    """
+
+    by_hand: Backward
+    by_machine: Backward
+    truth: Survey
+    dy: PyTree
+
+
+def recorded(net: Layer) -> Layer:
+    """The network with every node recorded; same params, same state, same numbers."""
+    return mapped(net, Recorded)
+
+
+def local_rules(net: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> OrderedDict[str, Rule]:
+    """Every node's `Rule`, by path, of a `recorded` network; those inside Repeat are stacked by depth.
+
+    Run it under `jax.enable_x64`, or the truth is no better than what is judged by it.
+    """
+    return _visit((), net, params, cache, dy).notes
+
+
+def _visit(path: Path, node: Any, params: PyTree, cache: RecordedCache, dy: PyTree) -> Folded:
+    layer = node.layer
+    if dy is None:  # integers came out of it: there is nothing to differentiate
+        dparams, dx = layer.backward(params, cache.cache, dy)
+        return Folded(dparams, dx, OrderedDict())
+    below: OrderedDict[str, Any] = OrderedDict()
+    if isinstance(layer, Composite):
+        dparams, dx, below = layer.fold(_visit, path, params, cache.cache, dy)
+        by_hand = Backward(dparams, dx)
+    else:
+        by_hand = Backward(*layer.backward(params, cache.cache, dy))
+    with jax.enable_x64(params_dtype(dy) == jnp.float64):  # or a layer would make float64 of integers
+        by_machine = _by_machine(layer, params, cache, dy)
+    params, cache, dy64 = doubled((params, cache, dy))
+    survey = surveyed(partial(_by_machine, layer), (params, cache), dy64)
+    size, wobble = (jax.tree.map(lambda each: jnp.max(each, initial=0), tree) for tree in survey[1:])
+    rule = Rule(by_hand, by_machine, Survey(survey.value, size, wobble), dy)
+    return Folded(by_machine.dparams, by_machine.dx, OrderedDict({keystr(path): rule}) | below)
+
+
+def _by_machine(layer: Layer, params: PyTree, cache: RecordedCache, dy: PyTree) -> Backward:
+    """`jax.vjp` of a layer's forward along dy."""
+
+    def of(params: PyTree, x: PyTree) -> PyTree:
+        return layer.forward(params, cache.state, x, key=cache.key, train=cache.train.value).y
+
+    if all(map(is_floating, jax.tree.leaves(cache.x))):
+        dparams, dx = jax.vjp(of, params, cache.x)[1](dy)
+    else:
+        (dparams,), dx = jax.vjp(lambda params: of(params, cache.x), params)[1](dy), None
+    return Backward(dparams, dx)
+
+
+def doubled(tree: PyTree) -> PyTree:
+    """Floating leaves in float64."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if is_floating_array(leaf) else leaf, tree)

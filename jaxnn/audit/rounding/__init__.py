@@ -1,0 +1,1 @@
+"""How far apart two right gradients may be: what rounding does to a derivative."""

@@ -1,0 +1,1 @@
+"""One rule against its forward: the gates of `check`."""

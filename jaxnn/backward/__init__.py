@@ -1,0 +1,1 @@
+"""What a backward pass can tell while it goes by."""

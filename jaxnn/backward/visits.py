@@ -1,0 +1,30 @@
+"""One backward pass over a network: the fold, with somebody watching or nobody."""
+
+from collections import OrderedDict
+
+from jax.tree_util import keystr
+
+from jaxnn.arrays import PyTree
+from jaxnn.kernels.barriers import kept
+from jaxnn.layer import Composite, Folded, Layer, Node, Observer, Path, Visit, unwatched
+
+
+def watched(observe: Observer) -> Visit:
+    """The visit of a fold that shows every node to `observe` and keeps what it returns, unless None, by path."""
+
+    def visit(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
+        if isinstance(layer, Composite):
+            dparams, dx, below = layer.fold(visit, path, params, cache, dy)
+        else:
+            dparams, dx, below = unwatched(path, layer, params, cache, dy)
+        note = observe(Node(path, layer, params, cache, dy, dparams, dx))
+        here = OrderedDict() if note is None else OrderedDict({keystr(path): note})
+        return Folded(dparams, dx, here | below)
+
+    return visit
+
+
+def fold(net: Layer, params: PyTree, cache: PyTree, dy: PyTree, observe: Observer | None = None) -> Folded:
+    """The backward pass of a network, from its cache as kept; shown to `observe` where there is one."""
+    visit = unwatched if observe is None else watched(observe)
+    return visit((), net, params, kept(cache), dy)

@@ -1,0 +1,59 @@
+"""jaxnn aot: what a training step costs on an accelerator that isn't here."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
+from jaxnn.command_line.commands.setting import examples, recipe_of, setting
+from jaxnn.command_line.config import Recipe
+from jaxnn.command_line.report import COST_ROWS, cost_cells, print_costs
+from jaxnn.costs.aot import LABEL, Cost, best, costs, mesh
+
+
+def aot(run: Path | None, recipe: Recipe, *, target: str, model: str | None = None, save: Sequence[Path] = ()) -> int:
+    """Print what a step of a run's network, of the recipe's or of a model costs, by hand and by machine; and save it.
+
+    The rows of a step, its loss, penalty and update are the recipe's.
+    """
+    for path in save:
+        if path.suffix not in (".json", ".md"):
+            raise ValueError(f"costs are saved as .json or .md, got {path.name!r}")
+    require_one_network(run, recipe, model)
+    recipe, problem = recipe_of(run, recipe)
+    recipe = recipe.resolved()
+    with setting(recipe):
+        mesh(target)  # before any data is read: its compiler may be missing
+        found = examples(recipe, problem)
+        net = recipe.net(found.problem) if model is None else named_model(model)
+        loss, n = recipe.objective.loss_function(), len(found.train[0])
+        n_rows = recipe.training.rows_a_step(n)
+        if n_rows % mesh(target).size:
+            raise ValueError(
+                f"{n_rows} examples a step can't be shared equally by the {mesh(target).size} devices of {target}: "
+                f"give a --batch-size that is a multiple of {mesh(target).size}"
+            )
+        x, y = (each[:n_rows] for each in found.train)
+        if model is not None:
+            require_fit(model, net, loss, (x, y), found.name)
+        penalty, rule = recipe.objective.penalty(), recipe.update.rule(recipe.training.n_steps(n))
+        compiled = best(costs(target, net, loss, x, y, rule, penalty))
+    of = run or model or f"a network for {found.name}"
+    title = f"A training step of {of} on {n_rows} examples, for {target}: {LABEL}"
+    print_costs(title, compiled)
+    for path in save:
+        text = _as_json(title, target, compiled) if path.suffix == ".json" else _as_markdown(title, compiled)
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _as_json(title: str, target: str, compiled: Sequence[Cost]) -> str:
+    rows: list[Any] = [{"gradient": cost.kind, "form": cost.form} | cost.compiled._asdict() for cost in compiled]
+    return json.dumps({"title": title, "target": target, "rows": rows}, indent=1) + "\n"
+
+
+def _as_markdown(title: str, compiled: Sequence[Cost]) -> str:
+    first, *rest = zip(COST_ROWS, *map(cost_cells, compiled), strict=True)
+    rows = [first, ["---"] * len(first), *rest]
+    return "\n".join([title, "", *(f"| {' | '.join(row)} |" for row in rows), ""])

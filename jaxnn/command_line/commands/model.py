@@ -1,0 +1,81 @@
+"""A model of the user's own, by name: `module.py:name` or `package.module:name`."""
+
+import pkgutil
+import runpy
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxnn.command_line.commands.setting import Split
+from jaxnn.command_line.config import Network, Recipe
+from jaxnn.layer import Layer, require_layer
+from jaxnn.objective.losses import Loss
+from jaxnn.training.examples import checked
+
+
+def named_model(model: str) -> Layer:
+    """The layer of that name, or what the function of that name returns without arguments.
+
+    What the module imports is looked for in the file's folder first, or else in the working directory, as `python`
+    itself would.
+    Raises: ValueError if there is no such module or name, or its code fails; TypeError if it isn't a layer.
+    """
+    source, _, name = model.rpartition(":")
+    if not source or not name:
+        raise ValueError(f"--model should be module.py:name or package.module:name, got {model!r}")
+    is_file = source.endswith(".py")
+    if is_file and not Path(source).is_file():
+        raise ValueError(f"--model: there is no file {source}")
+    sys.path.insert(0, str(Path(source).resolve().parent if is_file else Path.cwd()))
+    with _blamed_on(source):
+        module = runpy.run_path(source, run_name=Path(source).stem) if is_file else vars(pkgutil.resolve_name(source))
+    if name not in module:
+        raise ValueError(f"--model: {source} has no {name!r}: give the name of a layer or of a function that makes one")
+    found = module[name]
+    if isinstance(found, type) or (callable(found) and not isinstance(found, Layer)):
+        with _blamed_on(source):
+            found = found()
+    require_layer(f"--model {model}", found)
+    return found
+
+
+def require_one_network(run: Path | None, recipe: Recipe, model: str | None) -> None:
+    """A run, a model and the options of a network exclude one another."""
+    if model is None:
+        return
+    if run is not None:
+        raise ValueError("a run has its own network: give either its folder or --model")
+    if recipe.network != Network():
+        raise ValueError("a model is the whole network: give either --model or the options of train's network")
+
+
+def require_fit(model: str, net: Layer, loss: Loss, batch: Split, data: str) -> None:
+    """Take shapes alone through model and loss, so that what doesn't fit is said before anything is computed."""
+    x: Any = batch[0]
+
+    def output(key: jax.Array) -> jax.Array:
+        params, state = net.init(key, x.shape[1:], x.dtype if x.dtype.kind == "f" else None)
+        return net.forward(params, state, x, key=key, train=True).y
+
+    try:
+        jax.eval_shape(output, jax.random.key(0))
+        checked(batch, net, loss)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{model} doesn't fit {data}, with examples {x.shape[1:]} of {x.dtype}: {error}") from error
+
+
+@contextmanager
+def _blamed_on(source: str) -> Iterator[None]:
+    """Whatever the user's own code raises is the user's mistake, told in one line."""
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == Path(source).resolve()]
+        where = f" (line {lines[-1]})" if lines else ""
+        raise ValueError(f"--model: {source} fails with {type(error).__name__}: {error}{where}") from error

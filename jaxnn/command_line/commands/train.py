@@ -1,0 +1,169 @@
+"""jaxnn train: from a recipe to a folder with a trained network."""
+
+import json
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnn import audit
+from jaxnn.command_line.commands.setting import Examples, examples, first_batch, setting
+from jaxnn.command_line.config import Recipe
+from jaxnn.command_line.report import learning_curve, print_comparison, print_facts, print_layers
+from jaxnn.command_line.run_folder import (
+    LEARNING_CURVE,
+    METRICS,
+    RESULT,
+    Learned,
+    new_folder,
+    require_new,
+    versions,
+    write_config,
+    write_json,
+    write_params,
+)
+from jaxnn.layer import Layer
+from jaxnn.objective.losses import Loss
+from jaxnn.training.evaluation import evaluate
+from jaxnn.training.fit import Fit, fit
+from jaxnn.training.run import start
+
+ENDED = {
+    "epochs": "all epochs run",
+    "early": "validation loss stopped improving",
+    "diverged": "the loss became NaN or infinite",
+    "interrupted": "interrupted",
+}
+
+
+def train(recipe: Recipe, output: Path | None, progress: bool) -> int:
+    """Train, show how it went and write the run's folder; 0, or 1 if the loss became NaN or infinite."""
+    if output is not None:
+        require_new(output)
+    recipe = recipe.resolved()
+    with setting(recipe):
+        return _train(recipe, output, progress)
+
+
+def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
+    found = examples(recipe)
+    problem, training = found.problem, recipe.training
+    n = len(found.train[0])
+    net, loss = recipe.net(problem), recipe.objective.loss_function()
+    penalty, rule = recipe.objective.penalty(), recipe.update.rule(training.n_steps(n))
+    loop, stopping = training.loop_function(), training.stopping()
+    if stopping is not None and found.validation is None:
+        raise ValueError("--patience watches the validation loss, and none are held out: give --validation a number")
+
+    key = jax.random.key(training.seed)
+    run = start(net, problem.shape, key=key, update=rule, dtype=recipe.precision.dtype)
+    _print_data(found)
+    print_layers(net, problem.shape, training.rows_a_step(n), found.x_dtype)
+    if recipe.objective.of_classes and recipe.network.output_activation != "none":
+        print(f"Note: {recipe.objective.loss} starts from logits; --output-activation none gives them\n")
+    x, y = first_batch(recipe, found)
+    options = {"key": run.keys.noise, "penalty": penalty, "costs": False}
+    comparison = audit.compare(net, loss, run.params, run.state, x, y, **options)
+    print(f"Manual and automatic gradients on {len(x)} training examples")
+    print_comparison(comparison)
+    print(flush=True)
+
+    with new_folder(output, found.name) as folder:
+        write_config(folder, recipe, problem)
+        began = time.perf_counter()
+        fitted = fit(
+            loop,
+            net,
+            loss,
+            found.train,
+            epochs=training.epochs,
+            validation=found.validation,
+            run=run,
+            stopping=stopping,
+            log=folder / METRICS,
+            progress=progress,
+            update=rule,
+            penalty=penalty,
+            metric=found.metric,
+            augment=recipe.data.augmentation(problem),
+            **training.options(),
+        )
+        seconds = time.perf_counter() - began
+        learned = Learned(fitted.run.params, fitted.run.state)
+        result = {
+            "ended": fitted.ended,
+            "epochs": len(fitted.history.loss),
+            **_measured(net, loss, learned, found),
+            "seconds": seconds,
+            "examples_per_second": _speed(folder / METRICS),
+            "gradients_agree": comparison.ok,
+            "gradient_error_float64": comparison.worst.float64_error,
+            "versions": versions(),
+        }
+        write_params(folder, net, recipe, learned)
+        write_json(folder / RESULT, result)
+        unit = "nat" if recipe.objective.of_classes else "1"
+        learning_curve(fitted.history, folder / LEARNING_CURVE, _title(found, recipe), unit)
+    _print_result(result, folder)
+    return _verdict(fitted, recipe)
+
+
+def _title(found: Examples, recipe: Recipe) -> str:
+    network, training = recipe.network, recipe.training
+    of = network.title(math.prod(found.problem.shape), found.problem.n_out)
+    return f"{found.name}: {of}, {training.loop}, {recipe.update.update}, seed {training.seed}"
+
+
+def _measured(net: Layer, loss: Loss, learned: Learned, found: Examples) -> dict[str, float]:
+    """Loss and accuracy of what is kept, on every split; the test examples are looked at here and nowhere else."""
+    numbers = {}
+    for name, split in (("training", found.train), ("validation", found.validation), ("test", found.test)):
+        if split is not None:
+            measured = evaluate(net, loss, *learned, split, metric=found.metric)
+            numbers[f"{name}_loss"] = float(measured.loss)
+            if measured.metric is not None:
+                numbers[f"{name}_accuracy"] = float(measured.metric)
+    return numbers
+
+
+def _speed(metrics: Path) -> float:
+    """The median epoch's examples per second, without the first, which has the compilation in it."""
+    rows = [json.loads(line)["examples_per_second"] for line in metrics.read_text(encoding="utf-8").splitlines()]
+    return statistics.median(rows[1:] or rows)
+
+
+def _print_data(found: Examples) -> None:
+    splits = {"training": found.train, "validation": found.validation, "test": found.test}
+    counts = ", ".join(f"{len(split[0]):,} {name}" for name, split in splits.items() if split is not None)
+    print(f"{found.name}: {counts} examples of shape {found.problem.shape}, {found.x_dtype}\n")
+
+
+def _print_result(result: dict[str, Any], folder: Path) -> None:
+    measured = {name: value for name, value in result.items() if name.endswith(("_loss", "_accuracy"))}
+    facts = [
+        ("epochs", f"{result['epochs']} ({ENDED[result['ended']]})"),
+        *((name.replace("_", " "), value) for name, value in measured.items()),
+        ("seconds", f"{result['seconds']:.1f}"),
+        ("examples per second", f"{result['examples_per_second']:,.0f} (median epoch)"),
+        ("folder", folder),
+    ]
+    print_facts("Result", facts)
+
+
+def _verdict(fitted: Fit, recipe: Recipe) -> int:
+    losses = np.asarray(fitted.history.loss)
+    if np.isfinite(losses).all():
+        return 0
+    epoch = int(np.argmin(np.isfinite(losses))) + 1
+    what = "NaN" if math.isnan(losses[epoch - 1]) else "infinite"
+    print(
+        f"jaxnn train: the loss became {what} in epoch {epoch}: give a --learning-rate smaller than "
+        f"{recipe.update.learning_rate:g}, or clip the gradient with --clip-global-norm 1",
+        file=sys.stderr,
+    )
+    return 1

@@ -1,0 +1,169 @@
+"""The command line: parsing only. What the commands do is in `jaxnn.commands`.
+
+The dataclasses below are the commands; tyro reads their fields, types and docstrings. Needs the extra `cli`.
+"""
+
+import io
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+
+from jaxnn.command_line import commands
+from jaxnn.command_line.config import Recipe
+from jaxnn.optional import require
+
+tyro = require("tyro", "cli")
+
+MISTAKES = (ValueError, TypeError, OSError, ImportError, OverflowError, MemoryError, jax.errors.JaxRuntimeError)
+Folder = Annotated[Path, tyro.conf.Positional]
+OptionalFolder = Annotated[Path | None, tyro.conf.Positional]
+
+
+@dataclass(frozen=True)
+class Train(Recipe):
+    """Train a network on a data set and write a folder with all that came of it."""
+
+    output: Path | None = None
+    """Folder to write, a new one; None means runs/<data>-<date>-<time>."""
+    progress: bool = True
+    """Show a progress bar."""
+
+    def act(self) -> int:
+        return commands.train(_recipe(self), self.output, self.progress)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Print the loss and accuracy of a trained network."""
+
+    run: Folder
+    """Folder that train wrote."""
+    data: str | None = None
+    """digits, fashion-mnist, mnist, mnist1d, or the path of an .npz file; None means the run's own data."""
+    data_dir: str | None = None
+    """Folder with the four files of mnist or fashion-mnist; None means the run's own."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which examples."""
+
+    def act(self) -> int:
+        return commands.evaluate(self.run, self.data, self.data_dir, self.split)
+
+
+@dataclass(frozen=True)
+class Compare(Recipe):
+    """Hold the hand-written gradient of a run, of what train would make or of any model against the automatic one.
+
+    Exit status 1 if they differ."""
+
+    run: OptionalFolder = None
+    """Folder that train wrote; None means the network of the options below, freshly initialised."""
+    model: str | None = None
+    """module.py:name or package.module:name: a layer, or a function that makes one, in the network's place."""
+    save: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """File to write the comparison to, by its ending .json, .md or .png; may be given several times."""
+    every_rule: bool = False
+    """Judge each layer's own rule even where all gradients agree."""
+    rows: int | None = None
+    """Examples to compare on; None means those of a step, at most 32."""
+
+    def act(self) -> int:
+        return commands.compare(
+            self.run, _recipe(self), model=self.model, save=self.save, every_rule=self.every_rule, rows=self.rows
+        )
+
+
+@dataclass(frozen=True)
+class Summary(Recipe):
+    """Show layers, output shapes, parameters and cache bytes, of a run or of what train would make."""
+
+    run: OptionalFolder = None
+    """Folder that train wrote; None means the network of the options below."""
+    memory: bool = False
+    """Show what each layer keeps for backward, by hand and by jax.grad, and what Remat around it would save."""
+
+    def act(self) -> int:
+        return commands.summary(self.run, _recipe(self), self.memory)
+
+
+@dataclass(frozen=True)
+class Aot(Recipe):
+    """Compile a training step for an accelerator that isn't here, and show what it costs by hand and by machine.
+
+    It is the compiler's own count, without autotuning. A TPU's compiler is in the extra aot, an H100's in cuda13."""
+
+    run: OptionalFolder = None
+    """Folder that train wrote; None means the network of the options below."""
+    model: str | None = None
+    """module.py:name or package.module:name: a layer, or a function that makes one, in the network's place."""
+    target: Literal["h100", "h100x4", "v5e", "v5ex4"] = "v5e"
+    """One NVIDIA H100 or four, one chip of a TPU v5e or four."""
+    save: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """File to write the table to, by its ending .json or .md; may be given several times."""
+
+    def act(self) -> int:
+        return commands.aot(self.run, _recipe(self), target=self.target, model=self.model, save=self.save)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. 2 for a mistake, which is answered in one line on stderr."""
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    name = f"jaxnn {words[0]}" if words[0] in ("train", "evaluate", "compare", "summary", "aot") else "jaxnn"
+    try:
+        command = _parsed(words)
+        return 0 if command is None else command.act()
+    except MISTAKES as error:
+        print(f"{name}: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _recipe(command: Recipe) -> Recipe:
+    """The recipe in a command, without what is the command's own."""
+    return Recipe(**{each.name: getattr(command, each.name) for each in fields(Recipe)})
+
+
+def _parsed(words: list[str]) -> Any:
+    """The command that the words ask for, or None if they ask for help, which is then printed.
+
+    Raises: ValueError for words that aren't understood.
+    """
+    conf = tyro.conf
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return tyro.cli(
+                Train | Evaluate | Compare | Summary | Aot,
+                prog="jaxnn",
+                description="Neural networks on JAX with a hand-written backward pass, audited against jax.grad.",
+                args=words,
+                config=(conf.OmitArgPrefixes, conf.DisallowNone, conf.PositionalMetavarFromFieldName),
+            )
+    except SystemExit as end:
+        if end.code in (0, None):
+            return None
+        raise ValueError(_gist(complaint.getvalue())) from end
+
+
+def _gist(box: str) -> str:
+    """What tyro's box says, in a line: its first paragraph, and the head of the second where that is a hint."""
+    paragraphs: list[list[str]] = [[]]
+    for line in box.splitlines()[1:-1]:
+        words = line.strip("│| ")
+        if set(words) <= set("─-"):
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(words)
+    first, *hints = paragraphs
+    hint = [] if not hints or hints[0][0].startswith("For full") else hints[0][:2]
+    return ". ".join(" ".join(part) for part in (first, hint) if part)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

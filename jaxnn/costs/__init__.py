@@ -1,0 +1,1 @@
+"""What a network costs in memory and operations, without running it."""

@@ -1,0 +1,324 @@
+"""Ahead of time: what a training step costs on an accelerator that isn't here, by the count of its own compiler.
+
+XLA compiles for a GPU or a TPU on a machine that has none, and says how much temporary memory the program takes, and
+how many operations. Nothing runs, so nothing is tuned by running it: all is the compiler's first choice.
+
+    TARGETS          the accelerators, by name
+    mesh             the devices of one
+    compiled_for     what any function costs there
+    training_step    the step of a loop: a gradient and an update, on one device or with the batch shared over several
+    costs            a network's step with its gradient by hand, and by machine in three forms
+
+Needs the compiler of the target: libtpu (extra `aot`) for TPUs, JAX's CUDA plugin (extra `cuda13`) for GPUs.
+"""
+
+import dataclasses
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax._src import xla_bridge
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxnn.arrays import PyTree
+from jaxnn.audit.network.idiomatic import idiomatic, idiomatic_loss
+from jaxnn.layer import Backward, Forward, Layer, walk
+from jaxnn.layers.batch_norm import BatchNorm
+from jaxnn.mesh_axes import mean_over, own_key
+from jaxnn.networks.combinators import Remat, Serial
+from jaxnn.networks.rebuild import mapped
+from jaxnn.networks.wrapped import Wrapped
+from jaxnn.objective.gradient import GradientFunction, autodiff, backprop
+from jaxnn.objective.losses import Loss
+from jaxnn.optional import require
+from jaxnn.training.parallel import AXIS
+from jaxnn.training.updates import UpdateRule, apply_updates, momentum
+
+LABEL = "compiler's own count, no autotuning"
+
+
+class Target(NamedTuple):
+    """A kind of accelerator, and how many of them; `topology` is the name of what they are taken from."""
+
+    platform: str
+    topology: str
+    n_devices: int
+
+
+TARGETS = {
+    "h100": Target("cuda", "1x1x1", 1),
+    "h100x4": Target("cuda", "1x1x4", 4),
+    "v5e": Target("tpu", "v5e:2x2", 1),
+    "v5ex4": Target("tpu", "v5e:2x2", 4),
+}
+
+
+class Compiled(NamedTuple):
+    """What a compiler says of its program, for each device.
+
+    Memory in bytes: of temporaries, arguments and outputs; floating-point operations and bytes read and written of a
+    call, NaN where it doesn't count them; how many fusions; how many calls of each library routine, with convolutions
+    and matrix products that the compiler has routines of its own for; how many collectives of each kind.
+    """
+
+    temporary_bytes: int
+    argument_bytes: int
+    output_bytes: int
+    flops: float
+    bytes_accessed: float
+    fusions: int
+    library_calls: dict[str, int]
+    collectives: dict[str, int]
+
+
+@lru_cache
+def mesh(target: str) -> Mesh:
+    """The devices of a target, along the axis "devices" that `parallel.data_parallel` has. They are compiled for, and
+    hold nothing.
+
+    Raises: ValueError for a name that isn't known; ImportError if the target's compiler isn't installed.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"there is no target {target!r}: expected one of {', '.join(TARGETS)}")
+    platform, topology, n_devices = TARGETS[target]
+    devices = (_tpus if platform == "tpu" else _gpus)(topology)
+    return Mesh(np.asarray(devices[:n_devices]), (AXIS,))
+
+
+# libtpu looks for a TPU's machine around it unless it is told of one, and locks out other processes from a TPU's chips,
+# of which there are none to lock.
+TPU_MACHINE = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+
+
+SKIP_GPU_CHECK = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK"
+
+
+def _tpus(topology: str) -> list[jax.Device]:
+    require("libtpu", "aot")
+    for name, value in TPU_MACHINE.items():
+        os.environ.setdefault(name, value)
+    return topologies.get_topology_desc(topology, "tpu").devices
+
+
+def _gpus(topology: str) -> list[jax.Device]:
+    _register_cuda()
+    config = Path(__file__).with_name("h100.txtpb").read_text(encoding="utf-8")
+    return topologies.get_topology_desc("h100", "cuda", target_config=config, topology=topology).devices
+
+
+def _register_cuda() -> None:
+    """JAX's CUDA plugin looks for a GPU when it registers, unless it is told not to.
+
+    Starting any backend registers the plugins; one that was started before may have done so in vain.
+    """
+    before = os.environ.get(SKIP_GPU_CHECK)
+    os.environ[SKIP_GPU_CHECK] = "1"
+    try:
+        jax.devices("cpu")
+        if "cuda" not in xla_bridge._backend_factories:
+            require("jax_plugins.xla_cuda13", "cuda13").initialize()
+    finally:
+        del os.environ[SKIP_GPU_CHECK]
+        if before is not None:
+            os.environ[SKIP_GPU_CHECK] = before
+
+
+def compiled_for(target: str, function: Callable[..., Any], *arguments: PyTree) -> Compiled:
+    """What a function costs on a target, for arguments of some shapes and dtypes: arrays or `jax.ShapeDtypeStruct`.
+
+    An argument lies on every device as a whole, unless it is a ShapeDtypeStruct with a sharding on `mesh(target)`. To
+    share work over several devices, give such arguments, or a function that is a `shard_map` over that mesh.
+    Raises: as `mesh`.
+
+    >>> x = jax.ShapeDtypeStruct((128, 128), "float32")
+    >>> compiled_for("v5e", lambda x: x @ x, x).flops  # doctest: +SKIP
+    4194304.0
+    """
+    everywhere = NamedSharding(mesh(target), P())
+
+    def placed(leaf: Any) -> jax.ShapeDtypeStruct:
+        there = leaf.sharding if isinstance(leaf, jax.ShapeDtypeStruct) else None  # an array's is where it lies now
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=there or everywhere)
+
+    lowered = jax.jit(function).lower(*jax.tree.map(placed, arguments))
+    untuned: dict[str, bool | str] = {"xla_gpu_autotune_level": "0"} if TARGETS[target].platform == "cuda" else {}
+    return _facts(lowered.compile(compiler_options=untuned))
+
+
+def _facts(compiled: Any) -> Compiled:
+    memory, counted, program = compiled.memory_analysis(), compiled.cost_analysis() or {}, compiled.as_text()
+    return Compiled(
+        memory.temp_size_in_bytes,
+        memory.argument_size_in_bytes,
+        memory.output_size_in_bytes,
+        float(counted.get("flops", "nan")),
+        float(counted.get("bytes accessed", "nan")),
+        len(re.findall(r" fusion\(", program)),
+        dict(sorted(Counter(_library_calls(program)).items())),
+        dict(sorted(Counter(re.findall(COLLECTIVE, program)).items())),
+    )
+
+
+# An instruction of the compiler's text is `%name = type operation(operands), attributes`.
+COLLECTIVE = r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast)(?:-start)?\("
+
+
+def _library_calls(program: str) -> Iterator[str]:
+    for operation, attributes in re.findall(r" (convolution|dot|custom-call)\((.*)", program):
+        called = re.search(r'custom_call_target="([^"]+)"', attributes)
+        yield called[1] if operation == "custom-call" and called else operation
+
+
+def training_step(gradient: GradientFunction, update: UpdateRule, axis_name: str | None = None) -> Callable[..., Any]:
+    """The step of a loop, (params, state, update_state, key, x, target) -> (params, state, update_state, loss).
+
+    With an axis each of its devices has its own rows of x and target, as in `parallel.data_parallel`.
+    """
+
+    def step(
+        params: PyTree, state: PyTree, update_state: PyTree, key: jax.Array, x: jax.Array, target: jax.Array
+    ) -> tuple[PyTree, PyTree, PyTree, jax.Array]:
+        found = gradient(params, state, x, target, key=own_key(key, axis_name), axis_name=axis_name)
+        grads, loss = mean_over((found.grads, found.loss), axis_name)
+        updates, update_state = update.update(grads, update_state, params)
+        return apply_updates(params, updates), found.state, update_state, loss
+
+    return step
+
+
+def step_cost(target: str, net: Layer, gradient: GradientFunction, x: Any, labels: Any, update: UpdateRule) -> Compiled:
+    """What one training step costs on a target: x and labels are a batch, or its shapes and dtypes.
+
+    On several devices the step is a `shard_map`, as `parallel.data_parallel`'s is: each has its part of the batch and
+    all params. A BatchNorm needs `axis_name="devices"` then; see `across_devices`.
+    """
+    devices = mesh(target)
+    axis_name, rows = (AXIS, P(AXIS)) if devices.size > 1 else (None, P())
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params, state = jax.eval_shape(lambda key: net.init(key, x.shape[1:]), key)
+    update_state = jax.eval_shape(update.init, params)
+    step = training_step(gradient, update, axis_name)
+    if axis_name is not None:
+        step = jax.shard_map(step, mesh=devices, in_specs=(*(P(),) * 4, rows, rows), out_specs=P())
+    sharding = NamedSharding(devices, rows)
+    batch = (jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=sharding) for each in (x, labels))
+    return compiled_for(target, step, params, state, update_state, key, *batch)
+
+
+def across_devices(net: Layer) -> Layer:
+    """The same network, in which a BatchNorm has the statistics of all devices."""
+    return mapped(net, lambda of: dataclasses.replace(of, axis_name=AXIS) if isinstance(of, BatchNorm) else of)
+
+
+def without_remat(net: Layer) -> Layer:
+    """The same network, whose caches are kept."""
+    return mapped(net, lambda layer: layer.inner if isinstance(layer, Remat) else layer)
+
+
+class Form(NamedTuple):
+    """One way to write the same step: its gradient, and the network that the gradient is of."""
+
+    kind: str
+    name: str
+    net: Layer
+    gradient: GradientFunction
+
+
+def forms(net: Layer, loss: Loss, penalty: PyTree = None) -> list[Form]:
+    """A network's gradient by hand, and by machine: the idiomatic forward, our own, and either with `jax.checkpoint`.
+
+    The first two by machine have no Remat in them. The last is there in several forms, of which the best counts: the
+    network as written, if it has one; all made again in backward; all but matrix products and convolutions; each layer
+    of a Serial by itself.
+    """
+    bare = without_remat(net)
+    plain, plain_loss = idiomatic(bare), idiomatic_loss(loss)
+    found = [
+        Form(BY_HAND, "as written", net, backprop(net, loss, penalty)),
+        Form(IDIOMATIC, "without Remat", plain, autodiff(plain, plain_loss, penalty)),
+        Form(OWN_FORWARD, "without Remat", bare, autodiff(bare, loss, penalty)),
+    ]
+    if any(isinstance(layer, Remat) for _, layer in walk(net)):
+        found.append(Form(CHECKPOINT, "own forward, Remat as written", net, autodiff(net, loss, penalty)))
+    for what, each, its_loss in (("own forward", bare, loss), ("idiomatic", plain, plain_loss)):
+        for name, saved in _checkpointed(each):
+            found.append(Form(CHECKPOINT, f"{what}, {name}", saved, autodiff(saved, its_loss, penalty)))
+    return found
+
+
+BY_HAND, IDIOMATIC, OWN_FORWARD, CHECKPOINT = "by hand", "idiomatic", "own forward", "best with checkpoint"
+KINDS = (BY_HAND, IDIOMATIC, OWN_FORWARD, CHECKPOINT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpointed(Wrapped):
+    """A layer under `jax.checkpoint`: there to be differentiated by machine."""
+
+    policy: Callable[..., Any] | None = None
+
+    def forward(self, params: PyTree, state: PyTree, x: PyTree, *, key: Any = None, train: bool = False) -> Forward:
+        def forward(params: PyTree, state: PyTree, x: PyTree, key: Any) -> tuple[PyTree, PyTree]:
+            y, new_state, _ = self.layer.forward(params, state, x, key=key, train=train)
+            return y, new_state
+
+        y, new_state = jax.checkpoint(forward, policy=self.policy)(params, state, x, key)
+        return Forward(y, new_state, ())
+
+    def backward(self, params: PyTree, cache: PyTree, dy: PyTree) -> Backward:
+        raise NotImplementedError(f"{self.layer} under jax.checkpoint has no hand-written backward: use autodiff")
+
+
+def _checkpointed(net: Layer) -> Iterator[tuple[str, Layer]]:
+    yield "all made again", Checkpointed(net)
+    yield "products kept", Checkpointed(net, jax.checkpoint_policies.dots_saveable)
+    if isinstance(net, Serial):
+        yield "layer by layer", Serial(*map(Checkpointed, net.layers))
+
+
+class Cost(NamedTuple):
+    """One form of a network's training step, and what it costs."""
+
+    kind: str
+    form: str
+    compiled: Compiled
+
+
+def costs(
+    target: str,
+    net: Layer,
+    loss: Loss,
+    x: Any,
+    labels: Any,
+    update: UpdateRule | None = None,
+    penalty: PyTree = None,
+) -> Iterator[Cost]:
+    """What a training step costs on a target, in all of its `forms`, as they are compiled: half a minute each.
+
+    x and labels are a batch, or its shapes and dtypes; the update is `momentum` where none is given. On several devices
+    a BatchNorm has the statistics of the whole batch.
+    """
+    update = momentum(0.1) if update is None else update
+    net = across_devices(net) if TARGETS[target].n_devices > 1 else net
+    for form in forms(net, loss, penalty):
+        yield Cost(form.kind, form.name, step_cost(target, form.net, form.gradient, x, labels, update))
+
+
+def best(found: Iterable[Cost]) -> list[Cost]:
+    """Of each kind, in the order of `KINDS`, the form with the least temporary memory."""
+    of_kind: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
+    for cost in found:
+        of_kind[cost.kind].append(cost)
+    return [min(each, key=lambda cost: cost.compiled.temporary_bytes) for each in of_kind.values() if each]

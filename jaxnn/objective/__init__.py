@@ -1,0 +1,1 @@
+"""A number that says how wrong a network is, and its gradient."""

@@ -1,0 +1,145 @@
+"""The objective and its gradient, by hand and by machine.
+
+    E(params) = sum_b w_b l(f(x_b), t_b) / sum_b w_b  +  sum of penalties(params)
+
+`backprop` and `autodiff` have one signature and give one result, so everything downstream takes either.
+"""
+
+from collections import OrderedDict
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.arrays import PyTree, added, is_floating, is_traced
+from jaxnn.backward.visits import fold
+from jaxnn.layer import Layer, Notes, Observer
+from jaxnn.mesh_axes import mean_over, varying_like
+from jaxnn.objective.losses import Loss
+from jaxnn.objective.penalties import penalty_gradient, penalty_value
+
+
+class Gradient(NamedTuple):
+    """What one evaluation of the objective gives.
+
+    value = loss + penalty; grads = d value / d params; state after the pass; the network's outputs (B, ...);
+    dx = d value / d x (None for integer x); notes of the observer, by path.
+    """
+
+    value: jax.Array
+    loss: jax.Array
+    penalty: jax.Array
+    grads: PyTree
+    state: PyTree
+    outputs: jax.Array
+    dx: jax.Array | None
+    notes: Notes
+
+
+class GradientFunction(Protocol):
+    """axis_name: the mesh axis over whose devices the batch is shared, each with as many rows. Weights are then divided
+    by the mean over devices of their sums, so that the batch's value and gradients are the means of the devices' own,
+    and a layer whose rows couple across devices gets cotangents of one scale.
+    """
+
+    def __call__(
+        self,
+        params: PyTree,
+        state: PyTree,
+        x: jax.Array,
+        target: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        weights: jax.Array | None = None,
+        train: bool = True,
+        axis_name: str | None = None,
+    ) -> Gradient: ...
+
+
+def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer | None = None) -> GradientFunction:
+    """The gradient by backpropagation: the hand-written rules of loss, layers and penalty.
+
+    Equations: dy_b = w_b / sum(w) dl_b/dy_b;  (dparams, dx) = net.backward(params, cache, dy);
+        grads = dparams + d penalty / d params.
+    `observe(node)` is shown each layer's `Node` (path, cache, error term dy, dparams, dx) in this one pass; what it
+    returns is in `.notes` under the layer's path.
+    Raises: ValueError if the weights sum to 0, where they are concrete.
+    Source: PRINCIPLES C1 to C5.  NumPy twin: reference/objective.py.
+
+    >>> import jaxnn
+    >>> net, loss = jaxnn.Dense(2), jaxnn.HalfSquaredError()
+    >>> params, state = net.init(jax.random.key(0), (3,))
+    >>> result = backprop(net, loss)(params, state, jnp.ones((4, 3)), jnp.zeros((4, 2)))
+    >>> result.grads.weight.shape, result.dx.shape
+    ((3, 2), (4, 3))
+    """
+
+    def gradient(
+        params: PyTree,
+        state: PyTree,
+        x: jax.Array,
+        target: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        weights: jax.Array | None = None,
+        train: bool = True,
+        axis_name: str | None = None,
+    ) -> Gradient:
+        outputs, new_state, cache = net.forward(params, state, x, key=key, train=train)
+        values, loss_cache = loss.forward(outputs, target)
+        shares = _shares(weights, values, axis_name)
+        dy = loss.backward(loss_cache, shares)
+        dparams, dx, notes = fold(net, params, cache, dy, observe)
+        grads = dparams if penalty is None else added(dparams, penalty_gradient(penalty, params))
+        mean = jnp.sum(shares * values)
+        extra = penalty_value(penalty, params).astype(mean.dtype)
+        return Gradient(mean + extra, mean, extra, grads, new_state, outputs, dx, notes)
+
+    return gradient
+
+
+def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction:
+    """The same gradient by `jax.value_and_grad`, from the forwards alone: what `backprop` is held against.
+
+    Under a mesh it is local, as `backprop`'s is: params are marked as varying first (see `mesh_axes.varying_like`).
+    """
+
+    def gradient(
+        params: PyTree,
+        state: PyTree,
+        x: jax.Array,
+        target: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        weights: jax.Array | None = None,
+        train: bool = True,
+        axis_name: str | None = None,
+    ) -> Gradient:
+        def objective(params: PyTree, x: jax.Array) -> tuple[jax.Array, tuple]:
+            outputs, new_state, _ = net.forward(params, state, x, key=key, train=train)
+            values, _ = loss.forward(outputs, target)
+            mean = jnp.sum(_shares(weights, values, axis_name) * values)
+            extra = penalty_value(penalty, params).astype(mean.dtype)
+            return mean + extra, (mean, extra, new_state, outputs)
+
+        of = (0, 1) if is_floating(x) else (0,)
+        differentiate = jax.value_and_grad(objective, argnums=of, has_aux=True)
+        (value, (mean, extra, new_state, outputs)), (grads, *dx) = differentiate(varying_like(params, x), x)
+        return Gradient(value, mean, extra, grads, new_state, outputs, dx[0] if dx else None, OrderedDict())
+
+    return gradient
+
+
+def _shares(weights: jax.Array | None, values: jax.Array, axis_name: str | None) -> jax.Array:
+    """w_b / sum(w), which sum to 1; 1/B each without weights. All 0 where the weights are (a device of padding).
+
+    With an axis they sum to 1 in the mean over its devices.
+    """
+    if weights is None:
+        return jnp.full_like(values, 1 / values.shape[0])
+    if weights.shape != values.shape:
+        raise ValueError(f"weights should be one number an example, {values.shape}, got {weights.shape}")
+    total = mean_over(jnp.sum(weights), axis_name)
+    if not is_traced(total) and total == 0:
+        raise ValueError("weights sum to 0, so their mean is undefined: give at least one example a positive weight")
+    return weights.astype(values.dtype) / jnp.where(total == 0, 1, total).astype(values.dtype)

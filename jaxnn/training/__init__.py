@@ -1,0 +1,1 @@
+"""From gradients to a trained network: update rules, the three loops, and many runs at once."""

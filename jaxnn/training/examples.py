@@ -1,0 +1,143 @@
+"""The examples that a loop is given, checked on the host before the first step.
+
+JAX clamps, wraps or drops what is out of bounds in silence, and a NaN costs the whole run; so what can be seen before
+compilation is looked at here, once. Tracers pass unseen.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.arrays import Shape, is_floating, is_traced
+from jaxnn.layer import Layer, require_layer
+from jaxnn.objective.losses import Loss
+
+
+class Examples(NamedTuple):
+    """Data that has been checked: x (n, ...), target (n, ...), weights (n,) or None."""
+
+    x: jax.Array
+    target: jax.Array
+    weights: jax.Array | None = None
+
+    @property
+    def n(self) -> int:
+        return self.x.shape[0]
+
+    def at(self, indices: jax.Array) -> "Examples":
+        """The examples at indices that are known to be in bounds."""
+        return jax.tree.map(lambda a: a.at[indices].get(mode="promise_in_bounds"), self)
+
+
+def checked(data: Any, net: Layer, loss: Loss, shape: Shape | None = None, name: str = "data") -> Examples:
+    """Data (x, target) or (x, target, weights) as `Examples`, on the device.
+
+    `shape`, where given, is what one example's shape should be (the params were made for it).
+    Raises: TypeError or ValueError that names what is wrong with `name`: no pair or triple of arrays, an empty set,
+    different lengths, NaN or infinite numbers, targets that the loss doesn't take, a label out of range, weights that
+    are negative or sum to 0.
+    """
+    require_layer("a loop", net)
+    if isinstance(data, Examples):
+        return data
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        raise TypeError(f"{name} should be (x, target) or (x, target, weights), got {_kind(data)}")
+    x, target, weights = (*data, None) if len(data) == 2 else data
+    x, target = _array(f"{name}: x", x), _array(f"{name}: target", target)
+    _require_examples(name, x, target=target)
+    if shape is not None and x.shape[1:] != tuple(shape):
+        raise ValueError(
+            f"{name}: one example should have the shape {tuple(shape)}, as in training, got {x.shape[1:]}: reshape x"
+        )
+    n_classes = loss.check(target, net.output_shape(x.shape[1:]))
+    _require_finite(f"{name}: x", x)
+    _require_finite(f"{name}: target", target)
+    if n_classes is not None:
+        _require_labels(name, target, n_classes)
+    if weights is not None:
+        weights = _array(f"{name}: weights", weights)
+        _require_weights(name, x, weights)
+    return jax.tree.map(jnp.asarray, Examples(x, target, weights))
+
+
+def checked_splits(data: Any, validation: Any, net: Layer, loss: Loss) -> tuple[Examples, Examples | None]:
+    """Training data and, where there is some, validation data whose examples have the same shape."""
+    examples = checked(data, net, loss)
+    if validation is None:
+        return examples, None
+    return examples, checked(validation, net, loss, examples.x.shape[1:], "validation")
+
+
+def features(x: Any, name: str = "x") -> jax.Array:
+    """Features without targets, checked in the same way."""
+    x = _array(name, x)
+    _require_examples(name, x)
+    _require_finite(name, x)
+    return jnp.asarray(x)
+
+
+def _kind(value: Any) -> str:
+    length = f" of {len(value)}" if isinstance(value, tuple | list) else ""
+    return f"a {type(value).__name__}{length}"
+
+
+def _array(name: str, value: Any) -> Any:
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} should be an array, got a {type(value).__name__} of uneven lengths") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} should hold numbers, got dtype {array.dtype}: convert it with .astype(float)")
+    # In the dtype that it will have on the device: 1e300 is finite in float64, and infinite in float32.
+    with np.errstate(over="ignore"):
+        return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+
+
+def _require_examples(name: str, x: Any, **others: Any) -> None:
+    for what, array in {"x": x, **others}.items():
+        if array.ndim == 0:
+            raise ValueError(f"{name}: {what} should have a leading axis of examples, got a single number")
+        if array.shape[0] != x.shape[0]:
+            raise ValueError(f"{name}: x and {what} have different lengths, {x.shape[0]} and {array.shape[0]}")
+    if x.shape[0] == 0:
+        raise ValueError(f"{name}: the set is empty: give at least one example")
+
+
+@jax.ensure_compile_time_eval()  # what is concrete is so inside of a user's jit too
+def _require_finite(name: str, array: Any) -> None:
+    if is_traced(array) or not is_floating(array):
+        return
+    xp = np if isinstance(array, np.ndarray) else jnp
+    finite = xp.isfinite(array).reshape(array.shape[0], -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{name} has NaN or infinite numbers in {int((~finite).sum())} of {len(finite)} examples "
+            f"(the first is example {int(finite.argmin())}): remove or replace them"
+        )
+
+
+@jax.ensure_compile_time_eval()
+def _require_labels(name: str, target: Any, n_classes: int) -> None:
+    if is_traced(target):
+        return
+    low, high = int(target.min()), int(target.max())
+    if low < 0 or high >= n_classes:
+        raise ValueError(
+            f"{name}: labels should be 0 to {n_classes - 1}, as the network has {n_classes} outputs, "
+            f"got {low} to {high}: count classes from 0, or end the network with Dense(n_classes)"
+        )
+
+
+@jax.ensure_compile_time_eval()
+def _require_weights(name: str, x: Any, weights: Any) -> None:
+    if not is_floating(weights):
+        raise TypeError(f"{name}: weights should be floating, got {weights.dtype}: convert them with .astype(float)")
+    if weights.shape != x.shape[:1]:
+        raise ValueError(f"{name}: weights should be one number an example, {x.shape[:1]}, got {weights.shape}")
+    _require_finite(f"{name}: weights", weights)
+    if not is_traced(weights) and (weights.min() < 0 or weights.sum() == 0):
+        raise ValueError(f"{name}: weights should not be negative and not sum to 0")

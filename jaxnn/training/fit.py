@@ -1,0 +1,250 @@
+"""A host around a loop: progress, early stopping, a log, and an end on Ctrl-C that loses nothing.
+
+`fit` runs a loop an epoch at a time and gives the loop's own bits: what the loop compiles, it compiles once.
+"""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.arrays import PyTree, register_node, require_positive
+from jaxnn.layer import Layer
+from jaxnn.objective.losses import Loss
+from jaxnn.optional import require
+from jaxnn.training.evaluation import Metric, accuracy
+from jaxnn.training.examples import checked_splits
+from jaxnn.training.run import History, Run
+
+
+class Fit(NamedTuple):
+    """What `fit` gives: the run, the history of the epochs that were run, and why it ended.
+
+    ended is "epochs" (all were run), "early" (the validation loss stopped improving), "diverged" (the loss, in an
+    ensemble every loss, became NaN or infinite) or "interrupted" (Ctrl-C). With early stopping, best_epoch counts from
+    1 in this fit, and the run has the params, the state and the rule's state of that epoch.
+    """
+
+    run: Run
+    history: History
+    ended: str
+    best_epoch: jax.Array | None = None
+
+
+class Stopping(NamedTuple):
+    """What early stopping carries. best is what had been learned at the epoch with the best validation loss."""
+
+    best: PyTree
+    best_loss: jax.Array
+    best_epoch: jax.Array
+    epoch: jax.Array
+    stopped: jax.Array
+
+
+@register_node
+@dataclass(frozen=True)
+class early_stopping:
+    """Stop when the validation loss hasn't improved by more than `min_improvement` for `patience` epochs.
+
+    The best params are kept. A pure function of what it carries: whoever has stopped keeps its best by a `where`, so
+    it works under `vmap`, where the others go on. A NaN is never an improvement.
+    Source: PRINCIPLES F2; Prechelt 1998.
+
+    >>> rule = early_stopping(patience=2)
+    >>> stopping = rule.init(learned=jnp.zeros(()))
+    >>> for epoch, loss in enumerate([3.0, 2.0, 2.5, 2.5, 1.0], start=1):
+    ...     stopping = rule.update(stopping, jnp.asarray(float(epoch)), jnp.asarray(loss))
+    >>> bool(stopping.stopped), float(stopping.best), int(stopping.best_epoch)
+    (True, 2.0, 2)
+    """
+
+    patience: Any
+    min_improvement: Any = 0.0
+
+    def init(self, learned: PyTree) -> Stopping:
+        zero = jnp.zeros((), jnp.int32)
+        return Stopping(learned, jnp.full((), jnp.inf), zero, zero, jnp.zeros((), bool))
+
+    def update(self, stopping: Stopping, learned: PyTree, loss: jax.Array) -> Stopping:
+        """After one more epoch, at the end of which the network was `learned` and its validation loss `loss`."""
+        epoch = stopping.epoch + 1
+        least = jnp.asarray(self.min_improvement, stopping.best_loss.dtype)
+        improved = ~stopping.stopped & (loss.astype(least.dtype) < stopping.best_loss - least)
+        best = jax.tree.map(lambda new, old: jnp.where(improved, new, old), learned, stopping.best)
+        best_epoch = jnp.where(improved, epoch, stopping.best_epoch)
+        return Stopping(
+            best,
+            jnp.where(improved, loss.astype(least.dtype), stopping.best_loss),
+            best_epoch,
+            epoch,
+            stopping.stopped | (epoch - best_epoch >= self.patience),
+        )
+
+
+_begin = jax.jit(lambda rule, learned: rule.init(learned))
+_watch = jax.jit(lambda rule, stopping, learned, loss: rule.update(stopping, learned, loss))
+_begin_each = jax.jit(jax.vmap(lambda rule, learned: rule.init(learned), in_axes=(None, 0)))
+_watch_each = jax.jit(
+    jax.vmap(lambda rule, stopping, learned, loss: rule.update(stopping, learned, loss), in_axes=(None, 0, 0, 0))
+)
+
+
+def fit(
+    loop: Callable[..., tuple[Run, History]],
+    net: Layer,
+    loss: Loss,
+    data: Any,
+    *,
+    epochs: int,
+    validation: Any = None,
+    run: Run | None = None,
+    stopping: early_stopping | None = None,
+    log: str | Path | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> Fit:
+    """Run a loop for `epochs` epochs, or until its validation loss stops improving, its loss is NaN, or Ctrl-C.
+
+    Args:
+        loop: `bgd`, `mbgd`, `sgd`, or one of them made parallel, such as `partial(ensemble, mbgd)`; `options`
+            (key, update, batch_size, ...) go to it.
+        stopping: `early_stopping(patience)`; what it kept is in the run that is returned.
+        log: a file that gets one JSON object a line and epoch, as soon as the epoch is over; it is appended to.
+        progress: whether to show a bar with loss and examples per second (needs the extra `cli`).
+    Raises: ValueError if there is early stopping and no validation data; and what the loop raises.
+    """
+    data, validation = checked_splits(data, validation, net, loss)
+    if stopping is not None and validation is None:
+        raise ValueError("early stopping watches the validation loss: pass validation=(x, target)")
+    require_positive("epochs", epochs)
+    seeds = {name: options.pop(name) for name in ("key", "keys") if name in options}
+    if run is not None and seeds:
+        raise ValueError("a run that goes on has its own keys: pass either run=, or a key to start from")
+    histories: list[History] = []
+    watched, ended = None, "epochs"
+    with (
+        _interrupts() as interrupted,
+        _bar(epochs, progress, options.get("metric", accuracy)) as advance,
+        _log(log) as write,
+    ):
+        for _ in range(epochs):
+            began = time.perf_counter()
+            source = seeds if run is None else {"run": run}
+            run, history = loop(net, loss, data, epochs=1, validation=validation, **source, **options)
+            history = jax.tree.map(np.asarray, history)
+            histories.append(history)
+            seconds = time.perf_counter() - began
+            row = _row(history, int(run.epoch), seconds, data.n)
+            advance(row)
+            write(row)
+            if stopping is not None:
+                many = history.loss.ndim > 1
+                begin, watch = (_begin_each, _watch_each) if many else (_begin, _watch)
+                learned = run.params, run.state, run.update_state
+                watched = begin(stopping, learned) if watched is None else watched
+                watched = watch(stopping, watched, learned, jax.device_put(history.validation_loss[..., 0]))
+                if bool(watched.stopped.all()):
+                    ended = "early"
+                    break
+            if not np.isfinite(history.loss).any():
+                ended = "diverged"
+                break
+            if interrupted():
+                ended = "interrupted"
+                break
+    assert run is not None  # there was at least one epoch
+    if watched is not None:
+        params, state, update_state = watched.best
+        run = run._replace(params=params, state=state, update_state=update_state)
+    return Fit(run, _joined(histories), ended, None if watched is None else watched.best_epoch)
+
+
+def _joined(histories: list[History]) -> History:
+    """One history from those of single epochs, along the epochs' axis: the one after an ensemble's."""
+    axis = histories[0].loss.ndim - 1
+    return jax.tree.map(lambda *columns: jax.device_put(np.concatenate(columns, axis=axis)), *histories)
+
+
+def _row(history: History, epoch: int, seconds: float, n: int) -> dict[str, Any]:
+    """An epoch's line in the log; of an ensemble, the means over its members. JSON knows no NaN: null."""
+    names = ("loss", "penalty", "metric", "validation_loss", "validation_metric")
+    columns = {name: getattr(history, name) for name in names}
+    numbers = {name: float(np.mean(column)) for name, column in columns.items() if column is not None}
+    numbers = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+    return {"epoch": epoch, **numbers, "seconds": seconds, "examples_per_second": n / seconds}
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first lets the epoch end, the second is Python's own.
+
+    Signals reach the main thread alone; in any other there is nothing to catch.
+    """
+    pressed = False
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(*_: Any) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _log(path: str | Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Append rows to a file of JSON lines, each flushed at once."""
+    with nullcontext() if path is None else Path(path).open("a", encoding="utf-8") as file:
+
+        def write(row: dict[str, Any]) -> None:
+            if file is not None:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+
+        yield write
+
+
+@contextmanager
+def _bar(epochs: int, show: bool, metric: Metric | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A progress bar of epochs on stderr, with the latest loss and speed."""
+    if not show:
+        yield lambda row: None
+        return
+    rich = require("rich.progress", "cli")
+    console = require("rich.console", "cli").Console(stderr=True)
+    columns = (
+        rich.MofNCompleteColumn(),
+        rich.BarColumn(bar_width=8),
+        rich.TextColumn("{task.fields[words]}"),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=epochs, words="compiling")
+
+        def advance(row: dict[str, Any]) -> None:
+            name_of_metric = getattr(metric, "__name__", "metric")
+            shown = {"loss": "loss", "metric": name_of_metric}
+            if "validation_metric" in row:  # a line of 80 columns has no room for both
+                shown = {"loss": "loss", "validation_metric": f"validation {name_of_metric}"}
+            words = [f"{word} {row[name]:.4f}" for name, word in shown.items() if row.get(name) is not None]
+            words.append(f"{row['examples_per_second']:,.0f} examples/s")
+            bar.update(task, advance=1, words=", ".join(words))
+
+        yield advance

@@ -1,0 +1,80 @@
+"""The idiomatic forms are the same functions: values, states and gradients of ours, for every layer of the table."""
+
+import jax
+import numpy as np
+import pytest
+from gradients import SAME, error
+from table import CASES, CELLS, FORMS, LAYERS, LOSSES, RECURRENT, slow_unless
+
+import jaxnn
+from jaxnn.audit.network.idiomatic import LAYERS as LAYER_FORMS
+from jaxnn.audit.network.idiomatic import LOSSES as LOSS_FORMS
+from jaxnn.audit.network.idiomatic import idiomatic, idiomatic_loss
+from jaxnn.layer import Composite
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def test_every_layer_and_cell_that_is_not_made_of_others_has_a_form():
+    recipes = [layer for case in CASES for _, layer in jaxnn.walk(case.layer)]
+    assert {type(layer) for layer in recipes if not isinstance(layer, Composite)} == set(LAYER_FORMS)
+    assert {type(cell) for cell in CELLS} <= set(LAYER_FORMS)
+    assert {type(case.loss) for case in LOSSES} == set(LOSS_FORMS)
+
+
+REAL = [case for case in [*LAYERS, *RECURRENT] if not case.integer]
+
+
+@pytest.mark.parametrize("case", slow_unless(REAL, [*FORMS, *RECURRENT[3:5]]), ids=str)
+def test_a_layer_is_its_idiomatic_form(case):
+    point, other = case.point(), idiomatic(case.layer)
+    assert other != case.layer
+
+    def both(layer):
+        def value(params, x):
+            y, state, _ = layer.forward(params, point.state, x, key=point.key, train=case.train)
+            return (y * np.cos(np.arange(y.size)).reshape(y.shape)).sum(), (y, state)
+
+        return jax.grad(value, argnums=(0, 1), has_aux=True)(point.params, point.x)
+
+    (ours, values), (theirs, their_values) = both(case.layer), both(other)
+    assert error(values, their_values) <= SAME
+    scale = jax.tree.map(lambda leaf: 1.0, ours)
+    assert error(ours, theirs, scale) <= SAME
+
+
+@pytest.mark.parametrize("case", LOSSES, ids=str)
+def test_a_loss_is_its_idiomatic_form(case):
+    y, target, _ = case.point()
+    values = lambda loss: loss.forward(y, target).values  # noqa: E731
+    assert error(values(idiomatic_loss(case.loss)), values(case.loss)) <= SAME
+
+
+def test_a_cell_in_another_form_is_a_cell_still():
+    """So that Recurrent takes it, in a comparison that asks for every rule too."""
+    net = jaxnn.Serial(jaxnn.Recurrent(jaxnn.LSTMCell(3), truncation=2, sequence=False), jaxnn.Dense(2))
+    assert idiomatic(net).layers[0].inner.start(4, np.float32)[0].shape[-1:] == (3,)
+    params, state = net.init(jax.random.key(0), (5, 2))
+    x, labels = np.random.default_rng(0).normal(size=(4, 5, 2)), np.arange(4) % 2
+    comparison = jaxnn.compare(net, jaxnn.SoftmaxCrossEntropy(), params, state, x, labels, costs=False, every_rule=True)
+    assert comparison.ok
+    assert all(row.idiomatic_error < 1e-14 for row in comparison.rows)
+
+
+def test_it_has_no_backward_and_trains_all_the_same():
+    net = idiomatic(jaxnn.Serial(jaxnn.Dense(3), jaxnn.BatchNorm(), jaxnn.Repeat(jaxnn.Residual(jaxnn.Tanh()), 2)))
+    loss = idiomatic_loss(jaxnn.HalfSquaredError())
+    x, t = np.random.default_rng(0).normal(size=(2, 8, 3))
+    given = {"key": jax.random.key(0), "epochs": 3, "update": jaxnn.gradient_descent(0.1), "metric": None}
+    _, history = jaxnn.bgd(net, loss, (x, t), gradient=jaxnn.autodiff, **given)
+    assert history.loss[-1] < history.loss[0]
+    with pytest.raises(NotImplementedError, match="no hand-written backward: use autodiff"):
+        jaxnn.bgd(net, loss, (x, t), **given)
+
+
+def test_what_the_table_does_not_know_stays():
+    class Mine(jaxnn.Dense):
+        pass
+
+    assert idiomatic(Mine(3)) == Mine(3)
+    assert idiomatic_loss("loss") == "loss"

@@ -1,0 +1,200 @@
+"""jaxnn train: what is printed, what is written, and how it ends."""
+
+import json
+import re
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import jaxnn
+from jaxnn.command_line import config
+from jaxnn.command_line.parser import main
+from jaxnn.command_line.run_folder import CONFIG, LEARNING_CURVE, METRICS, PARAMS, RESULT, read_config, read_params
+
+FILES = {CONFIG, METRICS, RESULT, LEARNING_CURVE, PARAMS}
+
+
+def files(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_run_shows_network_gradients_and_result_and_writes_five_files(quick, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main([*quick, "--dropout", "0.1", "--l2", "0.001", "--output", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert files(folder) == FILES
+    parts = ["clouds: 60 training, 12 validation, 12 test", "Dense(5)", "all gradients agree", "Result", "folder"]
+    assert sorted(parts, key=out.index) == parts
+
+    result = json.loads((folder / RESULT).read_text())
+    assert (result["ended"], result["epochs"], result["gradients_agree"]) == ("epochs", 3, True)
+    shown = re.search(r"^ *test accuracy +(\S+) *$", out, re.MULTILINE)
+    assert float(shown[1]) == pytest.approx(result["test_accuracy"], abs=1e-4)
+    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["validation_loss"] == pytest.approx(result["validation_loss"])
+    assert (folder / LEARNING_CURVE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(quick, tmp_path, unaudited):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert main([*quick, "--seed", str(seed), "--output", str(tmp_path / name)]) == 0
+    a, b, c = ((tmp_path / name / PARAMS).read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_early_stopping_keeps_the_best_params(quick, tmp_path, capsys, unaudited):
+    folder = tmp_path / "run"
+    words = ["--patience", "1", "--min-improvement", "100", "--epochs", "9", "--output", str(folder)]
+    assert main([*quick, *words]) == 0
+    result = json.loads((folder / RESULT).read_text())
+    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    assert (result["ended"], result["epochs"]) == ("early", 2)
+    assert result["validation_loss"] == pytest.approx(rows[0]["validation_loss"])
+    assert "validation loss stopped improving" in capsys.readouterr().out
+
+
+def test_a_diverging_loss_is_said_in_one_line_and_all_is_written(quick, tmp_path, capsys, unaudited):
+    folder = tmp_path / "run"
+    assert main([*quick, "--learning-rate", "1e30", "--output", str(folder)]) == 1
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"jaxnn train: the loss became (NaN|infinite) in epoch \d: give a --learning-rate .*\n", err)
+    assert files(folder) == FILES
+    assert json.loads((folder / RESULT).read_text())["training_loss"] is None
+
+
+def test_control_c_ends_after_the_epoch_with_what_was_learned(quick, tmp_path, capsys, monkeypatch, unaudited):
+    def interrupted_in_its_second_epoch(net, loss, data, *, run, **options):
+        if int(run.epoch) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return jaxnn.mbgd(net, loss, data, run=run, **options)
+
+    monkeypatch.setattr(config, "mbgd", interrupted_in_its_second_epoch)
+    folder = tmp_path / "run"
+    assert main([*quick, "--output", str(folder)]) == 0
+    result = json.loads((folder / RESULT).read_text())
+    assert (result["ended"], result["epochs"]) == ("interrupted", 2)
+    assert files(folder) == FILES
+    assert "2 (interrupted)" in capsys.readouterr().out
+
+
+def test_squared_error_gets_one_hot_labels_and_float64_is_float64(quick, tmp_path, unaudited):
+    folder = tmp_path / "run"
+    words = "--loss half-squared-error --output-activation sigmoid --dtype float64 --matmul-precision highest"
+    assert main([*quick, *words.split(), "--gradient", "autodiff", "--output", str(folder)]) == 0
+    assert json.loads((folder / RESULT).read_text())["test_accuracy"] > 0
+    assert not jax.config.jax_enable_x64
+    recipe, problem = read_config(folder)
+    with jax.enable_x64(True):
+        params, _ = read_params(folder, recipe.net(problem), problem)
+        assert params[2].weight.dtype == np.float64
+
+
+@pytest.mark.devices
+def test_devices_give_the_same_run_up_to_rounding(quick, tmp_path, unaudited):
+    results = []
+    for devices in ("1", "2"):
+        folder = tmp_path / devices
+        assert main([*quick, "--devices", devices, "--output", str(folder)]) == 0
+        results.append(json.loads((folder / RESULT).read_text())["training_loss"])
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loop", "loss", "update"),
+    [
+        ("sgd", "softmax-cross-entropy --label-smoothing 0.1", "adam"),
+        ("bgd", "sigmoid-cross-entropy --label-smoothing 0.1", "nesterov"),
+        ("mbgd", "huber --huber-delta 0.5", "momentum"),
+    ],
+)
+def test_the_other_loops_losses_and_rules_train_too(quick, tmp_path, loop, loss, update, unaudited):
+    words = f"--loop {loop} --loss {loss} --update {update} --schedule cosine --warmup 2 --clip-global-norm 1"
+    assert main([*quick, *words.split(), "--output", str(tmp_path / "run")]) == 0
+
+
+def test_real_targets_have_a_loss_and_no_accuracy(tmp_path, capsys, unaudited):
+    x = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
+    np.savez(tmp_path / "line.npz", x=x, y=2 * x[:, 0] + 1)
+    words = f"train --data {tmp_path / 'line.npz'} --hidden --loss half-squared-error --epochs 2 --no-progress"
+    assert main([*words.split(), "--output", str(tmp_path / "run")]) == 0
+    result = json.loads((tmp_path / "run" / RESULT).read_text())
+    assert not [name for name in result if "accuracy" in name or "test" in name]
+    assert "test accuracy" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--augment flip crop shift rotate cutout mixup noise",
+        "--augment mixup --loss half-squared-error",
+        "--augment rotate noise --loop sgd",
+    ],
+)
+def test_images_are_augmented(tmp_path, words, unaudited):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", x=rng.integers(0, 256, (20, 8, 8, 1)).astype(np.uint8), y=np.arange(20) % 3)
+    options = f"train --data {tmp_path / 'images.npz'} --hidden 4 --epochs 2 --no-progress {words}".split()
+    assert main([*options, "--output", str(tmp_path / "run")]) == 0
+    recipe, _ = read_config(tmp_path / "run")
+    assert recipe.data.augment == tuple(words.split(" --lo")[0].split()[1:])
+    plain = [word for word in options if word not in ("--augment", *recipe.data.augment)]
+    assert main([*plain, "--output", str(tmp_path / "plain")]) == 0
+    losses = [json.loads((tmp_path / name / RESULT).read_text())["training_loss"] for name in ("run", "plain")]
+    assert losses[0] != losses[1]
+
+
+def test_logits_passed_through_an_activation_are_remarked_on(quick, tmp_path, capsys, unaudited):
+    assert main([*quick, "--output-activation", "softmax", "--epochs", "1", "--output", str(tmp_path / "run")]) == 0
+    assert "Note: softmax-cross-entropy starts from logits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--batch-size 61", "--batch-size 61 is larger than the set of 60 examples"),
+        ("--batch-size 0", "--batch-size should be a positive number, got 0"),
+        ("--epochs 0", "--epochs should be a positive number, got 0"),
+        ("--learning-rate -1", "--learning-rate should be a positive number, got -1.0"),
+        ("--learning-rate nan", "--learning-rate should be a positive number, got nan"),
+        ("--dropout 1.5", "Dropout: rate is the fraction dropped"),
+        ("--hidden 0", "Dense: n_out should be a positive int, got 0"),
+        ("--l2 -1", "--l2 should be 0 or a positive number"),
+        ("--label-smoothing 2", "label_smoothing should be in [0, 1)"),
+        ("--loss half-squared-error --label-smoothing 0.1", "--label-smoothing is for the cross-entropies"),
+        ("--loss huber --huber-delta 0", "--huber-delta should be a positive number, got 0.0"),
+        ("--schedule step", "--schedule step needs --schedule-steps: this run has 9 steps in all"),
+        ("--augment flip crop", "flip, crop: augmentation is for images (H, W, C), and one example is (4,)"),
+        ("--patience 2 --validation 0", "--patience watches the validation loss"),
+        ("--validation 5", "has a validation set of its own"),
+        ("--devices 99", "99 devices were asked for"),
+        ("--loop sgd --devices 2", "sgd: a step has one example"),
+        ("--loop sgd --batch-norm", "batch normalisation takes the variance over a step's examples"),
+        ("--batch-size 1 --batch-norm", "give a step more than one"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_and_leaves_no_folder(quick, tmp_path, capsys, words, complaint, unaudited):
+    folder = tmp_path / "run"
+    assert main([*quick, *words.split(), "--output", str(folder)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("jaxnn train: ")
+    assert complaint in err
+    assert err.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_a_folder_that_exists_is_left_alone(quick, tmp_path, capsys, unaudited):
+    (tmp_path / "note").write_text("mine")
+    assert main([*quick, "--output", str(tmp_path)]) == 2
+    assert "is there already, and no run is overwritten" in capsys.readouterr().err
+    assert files(tmp_path) == {"note"}
+
+
+@pytest.mark.slow
+def test_the_default_recipe_learns_digits(tmp_path):
+    assert main(["train", "--no-progress", "--output", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / RESULT).read_text())["test_accuracy"] >= 0.95

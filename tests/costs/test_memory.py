@@ -1,0 +1,61 @@
+"""The memory ledger: bytes counted by hand on paper, arrays that are kept once and twice, what Remat saves."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from table import FORMS
+
+from jaxnn import BatchNorm, Conv2D, Dense, MaxPool, ReLU, Remat, Repeat, Residual, Serial, Sigmoid
+from jaxnn.arrays import n_bytes
+from jaxnn.costs.memory import ledger
+
+
+def test_bytes_of_a_small_network():
+    """10 rows: Dense(3) keeps x of 4 floats, ReLU a bool of 3, Sigmoid its output, Dense(2) that same array."""
+    found = ledger(Serial(Dense(3), ReLU(), Dense(3), Sigmoid(), Dense(2)), (4,), 10)
+    assert [row.by_hand for row in found.layers] == [160, 30, 120, 120, 120]
+    assert found.whole.by_hand == 160 + 30 + 120 + 120
+    assert [row.output_shape for row in found.layers] == [(3,), (3,), (3,), (3,), (2,)]
+    assert [row.path for row in found.layers] == ["[0]", "[1]", "[2]", "[3]", "[4]"]
+
+
+def test_a_winner_is_a_byte_where_the_machine_keeps_masks():
+    found = ledger(MaxPool(2), (8, 8, 3), 5)
+    assert found.whole.by_hand == 5 * 4 * 4 * 3
+    assert found.whole.automatic >= 3 * found.whole.by_hand
+
+
+def test_constants_take_no_memory():
+    """The zeros that where() chooses are filled in, not kept."""
+    assert ledger(ReLU(), (7,), 5).whole.automatic == 35
+
+
+def test_what_remat_saves():
+    """[BatchNorm, ReLU, Conv] keeps x twice, a mask and x again; in Remat x, the old statistics and a key."""
+    block = Serial(BatchNorm(), ReLU(), Conv2D(4))
+    x, mask, feature = 3 * 6 * 6 * 4 * 4, 3 * 6 * 6 * 4, 4 * 4
+    found = ledger(block, (6, 6, 4), 3)
+    assert found.whole.by_hand == 2 * x + mask + 2 * feature
+    assert found.whole.saved_by_remat == x + mask - 8  # the key
+    assert ledger(Remat(block), (6, 6, 4), 3).whole.by_hand == x + 2 * feature + 8
+    assert ledger(Remat(block), (6, 6, 4), 3).whole.saved_by_remat == 0
+
+
+def test_combinators_are_one_row_and_serial_is_not():
+    found = ledger(Serial(Residual(Dense(4)), Serial(Dense(4), Repeat(Dense(4), 5))), (4,), 2)
+    assert [row.layer for row in found.layers] == ["Residual(Dense(4))", "Dense(4)", "Repeat(Dense(4), 5)"]
+    assert found.layers[2].by_hand == 5 * 2 * 4 * 4
+
+
+def test_integers_have_no_derivative_and_may_be_kept():
+    found = ledger(Serial(MaxPool(2)), (4, 4, 1), 2, jnp.bfloat16)
+    assert found.whole.by_hand == 2 * 2 * 2
+
+
+@pytest.mark.parametrize("case", FORMS, ids=str)
+def test_it_counts_what_the_forward_pass_of_every_layer_keeps(case):
+    """At most the bytes of the cache's leaves, which counts an array that is kept twice twice."""
+    found = ledger(case.layer, case.shape, case.batch)
+    point = case.point()
+    cache = jax.eval_shape(lambda: case.layer.forward(*point[:3], key=point.key, train=True).cache)
+    assert found.whole.by_hand <= n_bytes(cache)

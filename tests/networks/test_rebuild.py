@@ -1,0 +1,123 @@
+"""A network with other layers in it keeps the rest: classes, fields, and the layers around."""
+
+from dataclasses import dataclass
+
+import pytest
+from jax.tree_util import GetAttrKey, SequenceKey
+
+import jaxnn
+from jaxnn import (
+    Branches,
+    Dense,
+    LSTMCell,
+    Recurrent,
+    ReLU,
+    Remat,
+    Repeat,
+    Residual,
+    Serial,
+    Tanh,
+    TanhCell,
+    replaced,
+)
+from jaxnn.layer import recipe
+from jaxnn.networks.rebuild import mapped
+
+
+@pytest.mark.parametrize("path", [(1, "inner", 0), (SequenceKey(1), GetAttrKey("inner"), SequenceKey(0))])
+def test_replaced(path):
+    net = Serial(Dense(3), Branches(Residual(Dense(3)), ReLU(), merge="concatenate"))
+    assert replaced(net, (1, 1), Tanh()).layers[1] == Branches(Residual(Dense(3)), Tanh(), merge="concatenate")
+    for each, layer in jaxnn.walk(net):
+        assert replaced(net, each, layer) == net
+
+    net = Serial(Dense(3), Residual(Serial(Dense(3), ReLU()), 0.5))
+    assert replaced(net, path, Tanh()) == Serial(Dense(3), Residual(Serial(Tanh(), ReLU()), 0.5))
+    assert replaced(net, (), Tanh()) == Tanh()
+    assert net == Serial(Dense(3), Residual(Serial(Dense(3), ReLU()), 0.5))
+    for each, layer in jaxnn.walk(net):
+        assert replaced(net, each, layer) == net
+
+
+class OwnSerial(Serial):
+    """Another class, with the constructor of the first."""
+
+
+@dataclass(frozen=True)
+class NamedSerial(Serial):
+    """One field more, and so a constructor that takes the layers as a tuple."""
+
+    name: str = ""
+
+
+class OwnBranches(Branches):
+    pass
+
+
+class OwnResidual(Residual):
+    pass
+
+
+@recipe
+class NamedRepeat(Repeat):
+    name: str = ""
+
+
+class OwnRemat(Remat):
+    pass
+
+
+class OwnRecurrent(Recurrent):
+    pass
+
+
+OWN = {
+    OwnSerial(Tanh(), Tanh()): OwnSerial(ReLU(), Tanh()),
+    NamedSerial((Tanh(), Tanh()), "a"): NamedSerial((ReLU(), Tanh()), "a"),
+    OwnBranches(Tanh(), Tanh(), merge="concatenate"): OwnBranches(ReLU(), Tanh(), merge="concatenate"),
+    OwnResidual(Tanh(), 0.5): OwnResidual(ReLU(), 0.5),
+    NamedRepeat(Tanh(), 2, "a"): NamedRepeat(ReLU(), 2, "a"),
+    OwnRemat(Tanh()): OwnRemat(ReLU()),
+    OwnRecurrent(TanhCell(3), 2): OwnRecurrent(LSTMCell(3), 2),
+}
+
+
+@pytest.mark.parametrize("net", OWN, ids=lambda net: type(net).__name__)
+def test_a_copy_keeps_class_and_fields(net):
+    """Or a mutated combinator would turn into the right one on its way to the audit."""
+    (key, _), *_ = net.children
+    (_, other), *_ = OWN[net].children
+    around, expected = (Serial(Branches(Residual(each), Tanh())) for each in (net, OWN[net]))
+    assert replaced(around, (0, 0, "inner", key), other) == expected
+    first = iter([other])
+    assert mapped(around, lambda layer: layer if hasattr(layer, "children") else next(first, layer)) == expected
+    assert around != expected
+
+
+@recipe
+class Deep(Tanh):
+    """A layer whose field happens to be called as a combinator's is."""
+
+    layers: int = 3
+
+
+def test_a_field_named_layers_makes_no_combinator():
+    net = Serial(Deep(), Dense(2))
+    assert mapped(net, lambda layer: Deep(4) if isinstance(layer, Deep) else layer) == Serial(Deep(4), Dense(2))
+    assert replaced(net, (0,), Deep(4)) == Serial(Deep(4), Dense(2))
+    with pytest.raises(KeyError, match="has no layer at"):
+        replaced(net, (0, 0), Tanh())
+
+
+def test_a_copy_takes_layers_alone():
+    for net in (Serial(Tanh()), NamedSerial((Tanh(),)), Branches(Tanh()), Residual(Tanh())):
+        (key, _), *_ = net.children
+        with pytest.raises(TypeError, match="takes layers, got a int"):
+            replaced(net, (key,), 3)
+    assert repr(OwnSerial(Tanh())) == "OwnSerial(Tanh())"
+
+
+@pytest.mark.parametrize("path", [(2,), (0, 0), ("inner",), (1, "outer"), (-1,)])
+def test_replaced_where_there_is_nothing(path):
+    with pytest.raises(KeyError, match="has no layer at"):
+        replaced(Serial(Dense(3), Residual(Dense(3))), path, Tanh())

@@ -28,26 +28,44 @@ class Static(Generic[T]):
     value: T
 
 
+# `dataclasses.field(default=..., metadata=STATIC)`: a field that is part of the structure of a `register_node` class, a
+# hashable value and no number.
+STATIC = {"static": True}
+
+
 def register_node(cls: type[C]) -> type[C]:
     """A class decorator: a dataclass is a pytree, its fields are the children, and no other class has its structure.
 
     The latter is what `jax.tree_util.register_dataclass` lacks, in JAX 0.10 to 0.12: there the structures of any two
     classes with as many fields are equal, and only their hashes differ. Where two of these meet in `jax.jit`'s table,
     one class's program runs for the other: on 0.10 for some fifteen of a hundred classes given to one function.
+    A field with the metadata {"static": True} is part of the structure, and left out of the repr at its default.
 
     >>> import jaxnn
     >>> jax.tree.structure(jaxnn.l1(0.1)) == jax.tree.structure(jaxnn.l2(0.1))
     False
     """
-    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    static = [each for each in fields(cls) if each.metadata.get("static")]  # type: ignore[arg-type]
+    names = [each.name for each in fields(cls) if each not in static]  # type: ignore[arg-type]
 
-    def flatten(node: Any) -> tuple[list, None]:
-        return [getattr(node, name) for name in names], None
+    def flatten(node: Any) -> tuple[list, tuple]:
+        return [getattr(node, name) for name in names], tuple(getattr(node, each.name) for each in static)
 
-    def flatten_with_keys(node: Any) -> tuple[list, None]:
-        return [(jax.tree_util.GetAttrKey(name), getattr(node, name)) for name in names], None
+    def flatten_with_keys(node: Any) -> tuple[list, tuple]:
+        children, structure = flatten(node)
+        return [(jax.tree_util.GetAttrKey(name), child) for name, child in zip(names, children, strict=True)], structure
 
-    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, lambda _, children: cls(*children), flatten)
+    def unflatten(structure: tuple, children: Any) -> Any:
+        values = dict(zip(names, children, strict=True))
+        return cls(**values, **{each.name: value for each, value in zip(static, structure, strict=True)})
+
+    def short_repr(node: Any) -> str:
+        shown = [*names, *(each.name for each in static if getattr(node, each.name) != each.default)]
+        return f"{cls.__name__}({', '.join(f'{name}={getattr(node, name)!r}' for name in shown)})"
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    if static:
+        setattr(cls, "__repr__", short_repr)  # noqa: B010 (a type checker would compare the two)
     return cls
 
 

@@ -20,14 +20,30 @@ Laws, which `tests/test_laws.py` holds every layer to. For a batch x of shape (B
     4. `forward` and `backward` are pure: same arguments, same bits; `jit` and `vmap` change nothing but rounding.
     5. Row b of y depends on row b of x alone, unless the layer says `couples_batch`.
     6. A recipe is hashable, equal to its copy, picklable, and its repr can be evaluated.
+
+What a layer may say of itself. All of it may be left out; a tool asks nothing else of a layer than what stands here:
+    couples_batch        True: rows of a batch have a say in one another's outputs (BatchNorm)
+    axis_name            the mesh axis over whose devices they have it; None, or not said: one device
+    over_axis(name)      its own copy with that axis_name
+    in_dtype(name)       its own copy that makes numbers of another floating dtype, where it chooses one (Rescale)
+    differs_by_design    what its rule is meant to be in place of the derivative of forward's values, see `Design`
+    decays               the names of those of its params that decay and penalties act on; not said: "weight"
+    keeping_cache()      the layer whose cache it makes again in backward, and which would keep it (Remat)
+    start(batch, dtype)  it is a recurrent cell, whose x and y are a `Step`; the first carry
+A layer made of layers is a `Composite`, and may say
+    in_series            True: x goes to its first child, each y to the next, and y is the last one's (Serial)
 """
 
+import copy
 import dataclasses
+import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, dataclass_transform, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple, Protocol, dataclass_transform, runtime_checkable
 
 import jax
+from jax.tree_util import keystr
 
 from jaxnn.arrays import PyTree, Shape
 
@@ -103,9 +119,10 @@ Visit = Callable[[Path, Layer, PyTree, PyTree, Any], Folded]
 Observer = Callable[[Node], Any]
 
 
-@runtime_checkable
 class Composite(Layer, Protocol):
-    """A layer made of layers. It has `children`, and writes its backward once, as a fold over them."""
+    """A layer made of layers: it names its children, writes its backward once, as a fold over them, and can be copied
+    around others. Whether a layer is one, `is_composite` tells.
+    """
 
     @property
     def children(self) -> tuple[tuple[Any, Layer], ...]:
@@ -115,6 +132,16 @@ class Composite(Layer, Protocol):
     def fold(self, visit: Visit, path: Path, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
         """Apply `visit` to the children in reverse and merge what they return."""
         ...
+
+    def with_children(self, layers: Sequence[Layer]) -> Layer:
+        """Its own copy around other layers, in the order of `children`."""
+        ...
+
+
+# What a rule may be in place of the derivative of forward's values:
+#   "from values"    what `jax.grad` makes of forward, which leaves something out by stop_gradient (truncation in time);
+#   "from autodiff"  something else again: a surrogate, a straight-through estimate.
+Design = Literal["from values", "from autodiff"]
 
 
 class Parameterless:
@@ -148,9 +175,19 @@ def _short_repr(self: Any) -> str:
     return f"{type(self).__name__}({', '.join(words)})"
 
 
+def changed(layer: Any, **fields: Any) -> Any:
+    """A recipe's copy with other fields. Not by its constructor, which in a subclass may take other arguments."""
+    other = copy.copy(layer)
+    for name, value in fields.items():
+        object.__setattr__(other, name, value)
+    if hasattr(other, "__post_init__"):
+        other.__post_init__()
+    return other
+
+
 def require_layer(owner: str, candidate: Any) -> None:
     """The one place that says what a layer is to somebody who passed something else."""
-    if isinstance(candidate, list | tuple):
+    if isinstance(candidate, list | tuple) and not isinstance(candidate, Layer):
         raise TypeError(
             f"{owner} takes layers one by one, got a {type(candidate).__name__}: write {owner}(*layers), "
             "or wrap the inner ones in Serial(...)"
@@ -162,18 +199,60 @@ def require_layer(owner: str, candidate: Any) -> None:
             f"{owner} takes layers, got a {type(candidate).__name__}: "
             "a layer has the methods init, output_shape, forward and backward"
         )
+    require_hashable(owner, candidate)
+
+
+def require_hashable(owner: str, recipe: Any) -> None:
+    """Compiled programs are remembered by the recipes that they were made for, and so a recipe has to be hashable."""
+    try:
+        hash(recipe)
+    except TypeError:
+        name, fields = type(recipe).__name__, dataclasses.fields(recipe) if dataclasses.is_dataclass(recipe) else ()
+        unhashable = [field.name for field in fields if not _is_hashable(getattr(recipe, field.name, None))]
+        why = f"its field {unhashable[0]!r} isn't" if unhashable else "it can be changed"
+        raise TypeError(
+            f"{owner}: {name} isn't hashable, because {why}: make it a frozen dataclass (@jaxnn.recipe) whose fields "
+            "are numbers, strings, tuples, functions of a module and other recipes; arrays belong into params or state"
+        ) from None
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def is_composite(layer: Any) -> bool:
+    """Whether a layer is made of layers, and says so itself.
+
+    Its `with_children` has to be its own. A wrapper that hands on every name, by `__getattr__`, would hand on that of
+    what it wraps, whose copy is without the wrapper: it is one layer, until it writes its own.
+    """
+    return inspect.getattr_static(layer, "with_children", None) is not None and hands_on_children(layer)
+
+
+def hands_on_children(layer: Any) -> bool:
+    """Whether there are layers inside of a layer, its own ones or those of what it wraps."""
+    return not isinstance(layer, type) and hasattr(layer, "children") and hasattr(layer, "fold")
 
 
 def walk(layer: Layer, path: Path = ()) -> Iterator[tuple[Path, Layer]]:
     """Every layer of a network with its path, from the outside in and in forward order."""
     yield path, layer
-    for key, child in getattr(layer, "children", ()):
+    for key, child in getattr(layer, "children") if hands_on_children(layer) else ():  # noqa: B009
         yield from walk(child, (*path, key))
 
 
 def couples_batch(net: Layer) -> bool:
     """Whether some layer mixes the rows of a batch, so that the batch is more than its examples."""
     return any(getattr(layer, "couples_batch", False) for _, layer in walk(net))
+
+
+def scope(key: Any, layer: Any) -> AbstractContextManager:
+    """The name of a child in a profile, such as `Dense[0]`; scopes inside one another make up its path."""
+    return jax.named_scope(f"{type(layer).__name__}{keystr((key,))}")
 
 
 def unwatched(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr
 
 from jaxnn import Branches
-from jaxnn.layer import Backward, Composite, Folded, Layer, Path
+from jaxnn.layer import Backward, Folded, Layer, Path, is_composite
 
 # Two programs for the same float64 sums of at most a few hundred terms: sqrt(n) u is 1e-15; the rest is room for the
 # condition of what is computed (a normalisation subtracts nearly equal numbers).
@@ -57,7 +57,7 @@ def rounding_scale(net: Layer, params: Any, cache: Any, dy: jax.Array) -> Backwa
     """
 
     def visit(path: Path, layer: Layer, params: Any, cache: Any, dy: jax.Array) -> Folded:
-        if isinstance(layer, Composite):
+        if is_composite(layer):
             return layer.fold(visit, path, params, cache, dy)
         if dy is None:
             return Folded((), None, OrderedDict())

@@ -7,13 +7,13 @@ from table import CASES, COMBINATORS
 
 import jaxnn
 from jaxnn import BatchNorm, Branches, Dense, Dropout, Remat, Repeat, Residual, Serial, Tanh
-from jaxnn.layer import Composite, couples_batch, recipe, require_layer, walk
+from jaxnn.layer import couples_batch, is_composite, recipe, require_layer, walk
 
 
 def test_structure_alone_makes_a_layer():
     assert all(isinstance(case.layer, jaxnn.Layer) for case in CASES)
-    assert all(isinstance(case.layer, Composite) for case in COMBINATORS)
-    assert not any(isinstance(layer, Composite) for layer in (Dense(2), Tanh(), BatchNorm()))
+    assert all(is_composite(case.layer) for case in COMBINATORS)
+    assert not any(is_composite(layer) for layer in (Dense(2), Tanh(), BatchNorm()))
     assert not isinstance(jnp.tanh, jaxnn.Layer)
 
 

@@ -1,19 +1,20 @@
 """One backward pass over a network: the fold, with somebody watching or nobody."""
 
 from collections import OrderedDict
+from typing import Any
 
 from jax.tree_util import keystr
 
 from jaxnn.arrays import PyTree
 from jaxnn.kernels.barriers import kept
-from jaxnn.layer import Composite, Folded, Layer, Node, Observer, Path, Visit, unwatched
+from jaxnn.layer import Folded, Layer, Node, Observer, Path, Visit, is_composite, unwatched
 
 
 def watched(observe: Observer) -> Visit:
     """The visit of a fold that shows every node to `observe` and keeps what it returns, unless None, by path."""
 
-    def visit(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
-        if isinstance(layer, Composite):
+    def visit(path: Path, layer: Any, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
+        if is_composite(layer):
             dparams, dx, below = layer.fold(visit, path, params, cache, dy)
         else:
             dparams, dx, below = unwatched(path, layer, params, cache, dy)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating, widened
 from jaxnn.kernels.barriers import materialized
-from jaxnn.layer import Backward, Forward, Init, recipe
+from jaxnn.layer import Backward, Forward, Init, changed, recipe
 from jaxnn.mesh_axes import mean_over, n_devices, require_axis
 
 
@@ -64,6 +64,9 @@ class BatchNorm:
     axis_name: str | None = None
 
     couples_batch = True
+
+    def over_axis(self, axis_name: str | None) -> "BatchNorm":
+        return changed(self, axis_name=axis_name)
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         if not shape:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxnn.arrays import PyTree, Static, default_float, is_floating
-from jaxnn.layer import Backward, Forward, Parameterless, recipe
+from jaxnn.layer import Backward, Forward, Parameterless, changed, recipe
 
 
 class RescaleCache(NamedTuple):
@@ -26,6 +26,9 @@ class Rescale(Parameterless):
     scale: float = 1.0
     shift: float = 0.0
     dtype: str | None = None
+
+    def in_dtype(self, dtype: str) -> "Rescale":
+        return changed(self, dtype=dtype)
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         integer = not is_floating(x)

@@ -15,7 +15,20 @@ from jax.tree_util import GetAttrKey, SequenceKey
 
 from jaxnn.arrays import PyTree, Shape, Static, require_positive
 from jaxnn.kernels.barriers import completed
-from jaxnn.layer import Backward, Folded, Forward, Init, Layer, Path, Visit, recipe, require_layer, unwatched
+from jaxnn.layer import (
+    Backward,
+    Folded,
+    Forward,
+    Init,
+    Layer,
+    Path,
+    Visit,
+    changed,
+    recipe,
+    require_layer,
+    scope,
+    unwatched,
+)
 from jaxnn.mesh_axes import varying_like
 
 
@@ -29,7 +42,11 @@ INNER = GetAttrKey("inner")
 
 
 class _Folding:
-    """What all combinators share: backward is the fold, with nobody watching."""
+    """What all combinators share: backward is the fold, with nobody watching.
+
+    Without the barriers that `jaxnn.fold` puts around a cache: they stand around the whole of it, and a combinator
+    doesn't know whether it is the whole. A loop of your own gets them by `jaxnn.fold(net, params, cache, dy)`.
+    """
 
     def backward(self: Any, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward:
         dparams, dx, _ = self.fold(unwatched, (), params, cache, dy)
@@ -48,6 +65,10 @@ class _Around(_Folding):
     @property
     def children(self) -> tuple[tuple[Any, Layer], ...]:
         return ((INNER, self.inner),)
+
+    def with_children(self, layers: Sequence[Layer]) -> Layer:
+        (inner,) = layers
+        return changed(self, inner=inner)
 
     def init(self: Any, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         self.output_shape(shape)
@@ -78,6 +99,9 @@ class _Several(_Folding):
     def children(self) -> tuple[tuple[Any, Layer], ...]:
         return tuple((SequenceKey(i), layer) for i, layer in enumerate(self.layers))
 
+    def with_children(self, layers: Sequence[Layer]) -> Layer:
+        return changed(self, layers=tuple(layers))
+
     def _keys(self, key: jax.Array | None) -> Any:
         """One for each layer."""
         return [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
@@ -104,6 +128,8 @@ class Serial(_Several):
     (Serial(Dense(3), Dense(2)), (2,))
     """
 
+    in_series = True
+
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         params, state = [], []
         for layer, layer_key in zip(self.layers, self._keys(key), strict=True):
@@ -121,8 +147,9 @@ class Serial(_Several):
     def forward(self, params: tuple, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         self._require_params(params)
         states, caches = [], []
-        for i, layer_key in enumerate(self._keys(key)):
-            x, new_state, cache = self.layers[i].forward(params[i], state[i], x, key=layer_key, train=train)
+        for i, ((step, layer), layer_key) in enumerate(zip(self.children, self._keys(key), strict=True)):
+            with scope(step, layer):
+                x, new_state, cache = layer.forward(params[i], state[i], x, key=layer_key, train=train)
             states.append(new_state)
             caches.append(cache)
         return Forward(x, tuple(states), tuple(caches))
@@ -130,7 +157,8 @@ class Serial(_Several):
     def fold(self, visit: Visit, path: Path, params: tuple, cache: tuple, dy: jax.Array) -> Folded:
         dparams, dx, notes = [], dy, OrderedDict()
         for i, (key, layer) in reversed(list(enumerate(self.children))):
-            dlayer, dx, below = visit((*path, key), layer, params[i], cache[i], dx)
+            with scope(key, layer):
+                dlayer, dx, below = visit((*path, key), layer, params[i], cache[i], dx)
             dparams.append(dlayer)
             notes = below | notes
         return Folded(tuple(reversed(dparams)), dx, notes)
@@ -193,8 +221,10 @@ class Branches(_Several):
     def forward(self, params: tuple, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         self._require_params(params)
         self.output_shape(x.shape[1:])
-        each = zip(self.layers, params, state, self._keys(key), strict=True)
-        passes = [layer.forward(p, s, x, key=layer_key, train=train) for layer, p, s, layer_key in each]
+        passes = []
+        for (step, layer), p, s, layer_key in zip(self.children, params, state, self._keys(key), strict=True):
+            with scope(step, layer):
+                passes.append(layer.forward(p, s, x, key=layer_key, train=train))
         ys, states, caches = zip(*passes, strict=True)
         dtypes = [str(y.dtype) for y in ys]
         if len(set(dtypes)) > 1:
@@ -210,8 +240,10 @@ class Branches(_Several):
         widths, dys = cache.widths.value, [dy] * len(self.layers)
         if widths and dy is not None:
             dys = jax.lax.split(dy, widths, axis=dy.ndim - 1)
-        each = zip(self.children, params, cache.branches, dys, strict=True)
-        folded = [visit((*path, key), layer, p, c, dy_i) for (key, layer), p, c, dy_i in each]
+        folded = []
+        for (key, layer), p, c, dy_i in zip(self.children, params, cache.branches, dys, strict=True):
+            with scope(key, layer):
+                folded.append(visit((*path, key), layer, p, c, dy_i))
         dxs = [dx for _, dx, _ in folded if dx is not None]
         notes = OrderedDict(note for _, _, below in folded for note in below.items())
         return Folded(tuple(dparams for dparams, _, _ in folded), sum(dxs[1:], dxs[0]) if dxs else None, notes)
@@ -238,11 +270,13 @@ class Residual(_Around):
 
     def forward(self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         self.output_shape(x.shape[1:])
-        fx, new_state, cache = self.inner.forward(params.inner, state.inner, x, key=key, train=train)
+        with scope(INNER, self.inner):
+            fx, new_state, cache = self.inner.forward(params.inner, state.inner, x, key=key, train=train)
         return Forward(x + self.scale * fx, Inner(new_state), Inner(cache))
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: Inner, dy: jax.Array) -> Folded:
-        dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, cache.inner, self.scale * dy)
+        with scope(INNER, self.inner):
+            dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, cache.inner, self.scale * dy)
         return Folded(Inner(dinner), None if dx is None else dy + dx, notes)
 
 
@@ -275,7 +309,8 @@ class Repeat(_Around):
 
         def one(x: jax.Array, each: tuple) -> tuple[jax.Array, tuple]:
             layer_params, layer_state, layer_key = each
-            y, new_state, cache = self.inner.forward(layer_params, layer_state, x, key=layer_key, train=train)
+            with scope(INNER, self.inner):
+                y, new_state, cache = self.inner.forward(layer_params, layer_state, x, key=layer_key, train=train)
             return y, (new_state, cache)
 
         keys = None if key is None else jax.random.split(key, self.n)
@@ -286,7 +321,8 @@ class Repeat(_Around):
     def fold(self, visit: Visit, path: Path, params: Inner, cache: Inner, dy: jax.Array) -> Folded:
         def one(dy: Any, each: tuple) -> tuple[Any, tuple]:
             layer_params, layer_cache = each
-            dinner, dx, notes = visit((*path, INNER), self.inner, layer_params, layer_cache, dy)
+            with scope(INNER, self.inner):
+                dinner, dx, notes = visit((*path, INNER), self.inner, layer_params, layer_cache, dy)
             return dx, (dinner, notes)
 
         dx, (dinner, notes) = jax.lax.scan(one, dy, (params.inner, cache.inner), length=self.n, reverse=True)
@@ -309,13 +345,17 @@ class Remat(_Around):
     Backward: f's own, from the cache made anew.  NumPy twin: reference/combinators.py.
     """
 
+    def keeping_cache(self) -> Layer:
+        return self.inner
+
     def output_shape(self, shape: Shape) -> Shape:
         return self.inner.output_shape(shape)
 
     def forward(self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         @jax.checkpoint
         def without_cache(params: PyTree, state: PyTree, x: jax.Array, key: Any) -> tuple[jax.Array, PyTree]:
-            y, new_state, _ = self.inner.forward(params, state, x, key=key, train=train)
+            with scope(INNER, self.inner):
+                y, new_state, _ = self.inner.forward(params, state, x, key=key, train=train)
             return y, new_state
 
         y, new_state = without_cache(params.inner, state.inner, x, key)
@@ -325,8 +365,9 @@ class Remat(_Around):
         # The barrier keeps the compiler from merging this pass with the first one, which would keep its cache alive;
         # dy in it keeps this pass from being made before its time.
         x, again, dy = jax.lax.optimization_barrier((cache.x, params.inner, dy))
-        _, _, inner_cache = self.inner.forward(again, cache.state, x, key=cache.key, train=cache.train.value)
-        dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, inner_cache, dy)
+        with scope(INNER, self.inner):
+            _, _, inner_cache = self.inner.forward(again, cache.state, x, key=cache.key, train=cache.train.value)
+            dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, inner_cache, dy)
         dinner, dx = completed(dinner, dx)  # the cache goes before another is made
         return Folded(Inner(dinner), dx, notes)
 

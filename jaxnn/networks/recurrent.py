@@ -1,12 +1,26 @@
 """A cell repeated over time: `Repeat` with one set of params, an input at each step and an output at each step."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, Shape, Static, added, require_floating, require_positive, zeros_like
-from jaxnn.layer import Backward, Folded, Forward, Init, Layer, Path, Visit, recipe, unwatched
+from jaxnn.layer import (
+    Backward,
+    Design,
+    Folded,
+    Forward,
+    Init,
+    Layer,
+    Path,
+    Visit,
+    changed,
+    recipe,
+    scope,
+    unwatched,
+)
 from jaxnn.layers.cells import Cell, Step
 from jaxnn.mesh_axes import varying_like
 from jaxnn.networks.combinators import INNER, Inner
@@ -60,6 +74,14 @@ class Recurrent:
     def children(self) -> tuple[tuple[Any, Cell], ...]:
         return ((INNER, self.inner),)
 
+    def with_children(self, layers: Sequence[Layer]) -> Layer:
+        (inner,) = layers
+        return changed(self, inner=inner)
+
+    @property
+    def differs_by_design(self) -> Design | None:
+        return None if self.truncation is None else "from values"
+
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         _, *step_shape = _time_first(self, shape)
         params, state = self.inner.init(key, tuple(step_shape), dtype)
@@ -77,7 +99,10 @@ class Recurrent:
         def one(before: tuple, each: tuple) -> tuple[tuple, tuple]:
             (carry, cell_state), (t, x_t, key_t) = before, each
             step = Step(self._constant_at_cuts(t, carry), x_t)
-            (carry, y_t), cell_state, cache = self.inner.forward(params.inner, cell_state, step, key=key_t, train=train)
+            with scope(INNER, self.inner):
+                (carry, y_t), cell_state, cache = self.inner.forward(
+                    params.inner, cell_state, step, key=key_t, train=train
+                )
             return (carry, cell_state), (y_t, cache)
 
         dtype = jnp.result_type(x, *jax.tree.leaves(params))
@@ -103,7 +128,8 @@ class Recurrent:
             if not self.sequence:
                 dy_t = jnp.where(t == last, dy, 0)
             dstep = Step(dcarry, dy_t)
-            dparams_t, (dbefore, dx_t), notes = visit((*path, INNER), self.inner, params.inner, cache_t, dstep)
+            with scope(INNER, self.inner):
+                dparams_t, (dbefore, dx_t), notes = visit((*path, INNER), self.inner, params.inner, cache_t, dstep)
             return (self._zero_at_cuts(t, dbefore), added(dparams, dparams_t)), (dx_t, notes)
 
         nothing = self.inner.start(dy.shape[0], dy.dtype), params.inner

@@ -16,7 +16,7 @@ from jaxnn.backward.visits import fold
 from jaxnn.layer import Layer, Notes, Observer
 from jaxnn.mesh_axes import mean_over, varying_like
 from jaxnn.objective.losses import Loss
-from jaxnn.objective.penalties import penalty_gradient, penalty_value
+from jaxnn.objective.penalties import penalty_gradient, penalty_of, penalty_value
 
 
 class Gradient(NamedTuple):
@@ -37,7 +37,9 @@ class Gradient(NamedTuple):
 
 
 class GradientFunction(Protocol):
-    """axis_name: the mesh axis over whose devices the batch is shared, each with as many rows. Weights are then divided
+    """The gradient of one objective, as a function of numbers alone.
+
+    axis_name: the mesh axis over whose devices the batch is shared, each with as many rows. Weights are then divided
     by the mean over devices of their sums, so that the batch's value and gradients are the means of the devices' own,
     and a layer whose rows couple across devices gets cotangents of one scale.
     """
@@ -63,6 +65,7 @@ def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer |
         grads = dparams + d penalty / d params.
     `observe(node)` is shown each layer's `Node` (path, cache, error term dy, dparams, dx) in this one pass; what it
     returns is in `.notes` under the layer's path.
+    In a profile, operations stand under `forward`, `loss`, `backward` and `penalty`, and there under the layer's path.
     Raises: ValueError if the weights sum to 0, where they are concrete.
     Source: PRINCIPLES C1 to C5.  NumPy twin: reference/objective.py.
 
@@ -73,6 +76,7 @@ def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer |
     >>> result.grads.weight.shape, result.dx.shape
     ((3, 2), (4, 3))
     """
+    penalty = penalty_of(penalty, net)
 
     def gradient(
         params: PyTree,
@@ -85,15 +89,13 @@ def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer |
         train: bool = True,
         axis_name: str | None = None,
     ) -> Gradient:
-        outputs, new_state, cache = net.forward(params, state, x, key=key, train=train)
-        values, loss_cache = loss.forward(outputs, target)
-        shares = _shares(weights, values, axis_name)
-        dy = loss.backward(loss_cache, shares)
-        dparams, dx, notes = fold(net, params, cache, dy, observe)
-        grads = dparams if penalty is None else added(dparams, penalty_gradient(penalty, params))
-        mean = jnp.sum(shares * values)
-        extra = penalty_value(penalty, params).astype(mean.dtype)
-        return Gradient(mean + extra, mean, extra, grads, new_state, outputs, dx, notes)
+        with jax.named_scope("forward"):
+            outputs, new_state, cache = net.forward(params, state, x, key=key, train=train)
+        with jax.named_scope("loss"):
+            mean, dy = mean_loss(loss, outputs, target, weights, axis_name)
+        with jax.named_scope("backward"):
+            dparams, dx, notes = fold(net, params, cache, dy, observe)
+        return with_penalty(Gradient(mean, mean, mean, dparams, new_state, outputs, dx, notes), penalty, params)
 
     return gradient
 
@@ -103,6 +105,7 @@ def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction
 
     Under a mesh it is local, as `backprop`'s is: params are marked as varying first (see `mesh_axes.varying_like`).
     """
+    penalty = penalty_of(penalty, net)
 
     def gradient(
         params: PyTree,
@@ -116,21 +119,43 @@ def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction
         axis_name: str | None = None,
     ) -> Gradient:
         def objective(params: PyTree, x: jax.Array) -> tuple[jax.Array, tuple]:
-            outputs, new_state, _ = net.forward(params, state, x, key=key, train=train)
-            values, _ = loss.forward(outputs, target)
-            mean = jnp.sum(_shares(weights, values, axis_name) * values)
-            extra = penalty_value(penalty, params).astype(mean.dtype)
+            with jax.named_scope("forward"):
+                outputs, new_state, _ = net.forward(params, state, x, key=key, train=train)
+            with jax.named_scope("loss"):
+                values, _ = loss.forward(outputs, target)
+                mean = jnp.sum(shares(weights, values, axis_name) * values)
+            with jax.named_scope("penalty"):
+                extra = penalty_value(penalty, params).astype(mean.dtype)
             return mean + extra, (mean, extra, new_state, outputs)
 
-        of = (0, 1) if is_floating(x) else (0,)
-        differentiate = jax.value_and_grad(objective, argnums=of, has_aux=True)
+        argnums = (0, 1) if is_floating(x) else (0,)
+        differentiate = jax.value_and_grad(objective, argnums=argnums, has_aux=True)
         (value, (mean, extra, new_state, outputs)), (grads, *dx) = differentiate(varying_like(params, x), x)
         return Gradient(value, mean, extra, grads, new_state, outputs, dx[0] if dx else None, OrderedDict())
 
     return gradient
 
 
-def _shares(weights: jax.Array | None, values: jax.Array, axis_name: str | None) -> jax.Array:
+def mean_loss(
+    loss: Loss, outputs: jax.Array, target: jax.Array, weights: jax.Array | None = None, axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """sum_b w_b l_b / sum_b w_b, and by the loss's rule its gradient with respect to the outputs: the error term dy
+    that backpropagation starts from.
+    """
+    values, cache = loss.forward(outputs, target)
+    of_each = shares(weights, values, axis_name)
+    return jnp.sum(of_each * values), loss.backward(cache, of_each)
+
+
+def with_penalty(result: Gradient, penalty: PyTree, params: PyTree) -> Gradient:
+    """The gradient of a loss, and what penalties add to it by their own rules."""
+    with jax.named_scope("penalty"):
+        extra = penalty_value(penalty, params).astype(result.loss.dtype)
+        grads = result.grads if penalty is None else added(result.grads, penalty_gradient(penalty, params))
+    return result._replace(value=result.loss + extra, penalty=extra, grads=grads)
+
+
+def shares(weights: jax.Array | None, values: jax.Array, axis_name: str | None = None) -> jax.Array:
     """w_b / sum(w), which sum to 1; 1/B each without weights. All 0 where the weights are (a device of padding).
 
     With an axis they sum to 1 in the mean over its devices.

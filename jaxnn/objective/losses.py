@@ -3,7 +3,8 @@
     forward(y, target) -> values (B,), cache            backward(cache, weights (B,)) -> dy, that of sum_b weights_b l_b
 
 A loss is a recipe, as a layer is. The mean over the batch isn't its business: the objective chooses the weights.
-`check` refuses targets of the wrong type or shape: at trace time, and on the host before the first step.
+`check` refuses targets of the wrong type or shape: at trace time, and on the host before the first step. `n_classes`
+says which labels are in range; it may be left out by a loss of numbers.
 """
 
 import math
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, Shape, Static, is_floating, is_integer, require_floating
-from jaxnn.layer import recipe
+from jaxnn.layer import recipe, require_hashable
 
 
 class LossForward(NamedTuple):
@@ -27,9 +28,29 @@ class Loss(Protocol):
 
     def backward(self, cache: PyTree, weights: jax.Array) -> jax.Array: ...
 
-    def check(self, target: Any, output_shape: Shape) -> int | None:
-        """Refuse targets of the wrong dtype or shape. The number of classes if they are labels, else None."""
+    def check(self, target: Any, output_shape: Shape) -> None:
+        """Refuse targets of the wrong dtype or shape. Raises: TypeError or ValueError, with the remedy."""
         ...
+
+
+def require_loss(owner: str, candidate: Any) -> None:
+    """The one place that says what a loss is to somebody who passed something else."""
+    if isinstance(candidate, type):
+        raise TypeError(f"{owner} takes a loss, got the class {candidate.__name__}: write {candidate.__name__}()")
+    missing = [name for name in ("forward", "backward", "check") if not callable(getattr(candidate, name, None))]
+    if missing:
+        raise TypeError(
+            f"{owner} takes a loss, got a {type(candidate).__name__} without {' and '.join(missing)}: a loss has "
+            "forward(y, target) -> (values, cache), backward(cache, weights) -> dy, and check(target, output_shape), "
+            "which raises for targets that it doesn't take"
+        )
+    require_hashable(owner, candidate)
+
+
+def n_classes(loss: Loss, target: Any, output_shape: Shape) -> int | None:
+    """How many classes there are, where targets are labels that should be 0 .. K - 1; else None."""
+    counted = getattr(loss, "n_classes", None)
+    return None if counted is None else counted(target, output_shape)
 
 
 class ResidualCache(NamedTuple):
@@ -151,9 +172,12 @@ class SoftmaxCrossEntropy:
     def __post_init__(self) -> None:
         _require_smoothing(self, self.label_smoothing)
 
-    def check(self, target: Any, output_shape: Shape) -> int | None:
+    def check(self, target: Any, output_shape: Shape) -> None:
         _require_classes(self, output_shape)
-        return _classes(self, target, output_shape)
+        _require_labels_or_distributions(self, target, output_shape)
+
+    def n_classes(self, target: Any, output_shape: Shape) -> int | None:
+        return output_shape[0] if _are_labels(target) else None
 
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
         require_floating(self, y)
@@ -195,11 +219,16 @@ class SigmoidCrossEntropy:
     def __post_init__(self) -> None:
         _require_smoothing(self, self.label_smoothing)
 
-    def check(self, target: Any, output_shape: Shape) -> int | None:
+    def check(self, target: Any, output_shape: Shape) -> None:
         if len(jnp.shape(target)) == 1:
             _require_classes(self, output_shape)
-            return _classes(self, target, output_shape)
-        _require_shape(self, target, output_shape)
+            _require_labels_or_distributions(self, target, output_shape)
+        else:
+            _require_shape(self, target, output_shape)
+
+    def n_classes(self, target: Any, output_shape: Shape) -> int | None:
+        if _are_labels(target):
+            return output_shape[0]
         return 2 if is_integer(target) else None
 
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
@@ -280,14 +309,15 @@ def _require_classes(loss: Any, output_shape: Shape) -> None:
         )
 
 
-def _classes(loss: Any, target: Any, output_shape: Shape) -> int | None:
-    """K for integer labels (B,), None for floating distributions (B, K); anything else is an error."""
+def _are_labels(target: Any) -> bool:
+    return len(jnp.shape(target)) == 1 and is_integer(target)
+
+
+def _require_labels_or_distributions(loss: Any, target: Any, output_shape: Shape) -> None:
+    """Integer labels (B,) or floating distributions (B, K); anything else is an error."""
     shape, dtype = jnp.shape(target), jnp.result_type(target)
-    if len(shape) == 1 and is_integer(target):
-        return output_shape[0]
-    if shape[1:] == tuple(output_shape) and is_floating(target):
-        return None
-    raise TypeError(
-        f"{loss}: targets should be integer labels (B,) or floating distributions (B, {output_shape[0]}), "
-        f"got {dtype} of shape {shape}: convert labels with .astype(int), distributions with .astype(float)"
-    )
+    if not _are_labels(target) and not (shape[1:] == tuple(output_shape) and is_floating(target)):
+        raise TypeError(
+            f"{loss}: targets should be integer labels (B,) or floating distributions (B, {output_shape[0]}), "
+            f"got {dtype} of shape {shape}: convert labels with .astype(int), distributions with .astype(float)"
+        )

@@ -7,28 +7,28 @@ statistics, the loss and the penalty. (Micikevicius et al. 2018. bfloat16 has fl
 up; float16 hasn't, and its small gradients underflow.)
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, added, is_floating_array, params_dtype
+from jaxnn.arrays import PyTree, is_floating_array, params_dtype
 from jaxnn.layer import Layer, recipe
-from jaxnn.layers.rescale import Rescale
-from jaxnn.networks.rebuild import mapped
-from jaxnn.objective.gradient import Gradient, GradientFunction, backprop
+from jaxnn.networks.rebuild import mapped, own_copy
+from jaxnn.objective.gradient import Gradient, GradientFunction, backprop, with_penalty
 from jaxnn.objective.losses import Loss, LossForward
-from jaxnn.objective.penalties import penalty_gradient, penalty_value
+from jaxnn.objective.penalties import penalty_of
 
 
 @recipe
 class mixed:
     """A gradient whose forward and backward pass run in another type: `mixed(backprop)` stands where `backprop` does.
 
-    Params and floating x become `compute`; integers become it in Rescale. The loss starts from outputs in the params'
-    type, and dy becomes `compute` again. grads, value, outputs and dx have the params' type; state is passed as it is.
-    Raises: TypeError if `compute` isn't floating.
+    Params and floating x become `compute`; integers become it in a layer that has `in_dtype`, as Rescale has. The loss
+    starts from outputs in the params' type, and dy becomes `compute` again. grads, value, outputs and dx have the
+    params' type; state is passed as it is.
+    Raises: TypeError if `compute` isn't floating, or a wrapper hides a layer that has `in_dtype`.
     Source: Micikevicius et al. 2018.
 
     >>> import jaxnn
@@ -49,50 +49,37 @@ class mixed:
         object.__setattr__(self, "compute", dtype.name)
 
     def __call__(self, net: Layer, loss: Loss, penalty: PyTree = None, **options: Any) -> GradientFunction:
-        compute = jnp.dtype(self.compute)
-        short = mapped(net, lambda layer: replace(layer, dtype=self.compute) if isinstance(layer, Rescale) else layer)
+        compute, penalty = jnp.dtype(self.compute), penalty_of(penalty, net)
+        short = mapped(net, lambda layer: own_copy(layer, "in_dtype", self.compute))
 
-        def gradient(
-            params: PyTree,
-            state: PyTree,
-            x: jax.Array,
-            target: jax.Array,
-            **call: Any,
-        ) -> Gradient:
+        def gradient(params: PyTree, state: PyTree, x: jax.Array, target: jax.Array, **call: Any) -> Gradient:
             whole = params_dtype(params)
-            of = self.gradient(short, _From(loss, self.compute, whole.name), **options)
-            found = of(_cast(params, compute), state, _cast(x, compute), target, **call)
-            extra = penalty_value(penalty, params)
-            grads = _cast(found.grads, whole)
-            if penalty is not None:
-                grads = added(grads, penalty_gradient(penalty, params))
-            return found._replace(
-                value=found.loss + extra,
-                penalty=extra,
-                grads=grads,
-                outputs=_cast(found.outputs, whole),
-                dx=_cast(found.dx, x.dtype),
+            of_short = self.gradient(short, _InAnotherDtype(loss, self.compute, whole.name), **options)
+            result = of_short(_cast(params, compute), state, _cast(x, compute), target, **call)
+            result = result._replace(
+                grads=_cast(result.grads, whole), outputs=_cast(result.outputs, whole), dx=_cast(result.dx, x.dtype)
             )
+            return with_penalty(result, penalty, params)
 
         return gradient
 
 
 @dataclass(frozen=True)
-class _From:
-    """A loss reckoned in one type, of outputs in another."""
+class _InAnotherDtype:
+    """A loss computed in one dtype, of outputs in another."""
 
-    of: Any
+    loss: Any
     outputs: str
-    reckoned: str
+    computed: str
 
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
-        return self.of.forward(y.astype(self.reckoned), target)
+        return self.loss.forward(y.astype(self.computed), target)
 
     def backward(self, cache: PyTree, weights: jax.Array) -> jax.Array:
-        return self.of.backward(cache, weights).astype(self.outputs)
+        return self.loss.backward(cache, weights).astype(self.outputs)
 
-    def check(self, target: Any, output_shape: Any) -> int | None:
-        return self.of.check(target, output_shape)
+    def check(self, target: Any, output_shape: Any) -> None:
+        self.loss.check(target, output_shape)
 
 
 def _cast(tree: PyTree, dtype: Any) -> PyTree:

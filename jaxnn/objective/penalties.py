@@ -2,26 +2,54 @@
 
 A penalty is a small pytree whose strength is a leaf: a new number recompiles nothing, and `vmap` takes a whole grid.
 Where one is asked for, a tuple stands for the sum of several.
+
+Which params are penalised, or decay, is said by the one who knows them best:
+    mask     of the penalty or rule: a function of params, a tree of bools like them; as optax's
+    decays   of a layer, or of the class of a tree of params: the names of fields or keys, such as ("kernel",)
+    "weight" the name that a field has where nobody says anything
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import GetAttrKey
 
-from jaxnn.arrays import PyTree, added, params_dtype, register_node, zeros_like
+from jaxnn.arrays import STATIC, PyTree, added, params_dtype, register_node, zeros_like
+from jaxnn.layer import Layer, Path, recipe, walk
+
+Mask = Callable[[PyTree], PyTree]
+
+
+@runtime_checkable
+class Penalty(Protocol):
+    """A pytree (`register_node` makes one of a dataclass) with a value and, by hand, its gradient.
+
+    It may have `of_network(net)`, its own copy that knows which of a network's params it is for.
+    """
+
+    def value(self, params: PyTree) -> jax.Array: ...
+
+    def gradient(self, params: PyTree) -> PyTree: ...
+
 
 # Lower-case classes, as `functools.partial` is: each is used like a function, and prints as it was written.
 
 
+class _OnWeights:
+    """What the penalties here share: the params that they are for."""
+
+    def of_network(self: Any, net: Layer) -> Any:
+        return self if self.mask is not None else replace(self, mask=decay_mask(net))
+
+
 @register_node
 @dataclass(frozen=True)
-class l2:
-    """lambda/2 sum W^2 over the fields named `weight`; its gradient is lambda W.
+class l2(_OnWeights):
+    """lambda/2 sum W^2 over the weights (see above); its gradient is lambda W.
 
+    Raises: ValueError if params have no weight.
     Source: PRINCIPLES F3, H1.
 
     >>> import jaxnn
@@ -31,38 +59,79 @@ class l2:
     """
 
     strength: Any
+    mask: Mask | None = field(default=None, metadata=STATIC)
 
     def value(self, params: PyTree) -> jax.Array:
-        return _over_weights(lambda w: jnp.asarray(self.strength, w.dtype) / 2 * jnp.sum(jnp.square(w)), params)
+        return _over_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) / 2 * jnp.sum(jnp.square(w)), params)
 
     def gradient(self, params: PyTree) -> PyTree:
-        return _at_weights(lambda w: jnp.asarray(self.strength, w.dtype) * w, params)
+        return at_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * w, params)
 
 
 @register_node
 @dataclass(frozen=True)
-class l1:
-    """lambda sum |W| over the fields named `weight`; its gradient is lambda sign(W), 0 where W is 0.
+class l1(_OnWeights):
+    """lambda sum |W| over the weights (see above); its gradient is lambda sign(W), 0 where W is 0.
 
+    Raises: ValueError if params have no weight.
     Source: PRINCIPLES H1.
     """
 
     strength: Any
+    mask: Mask | None = field(default=None, metadata=STATIC)
 
     def value(self, params: PyTree) -> jax.Array:
         # sign(w) w rather than |w|: JAX's derivative of |w| at 0 is 1, the declared one is 0.
-        return _over_weights(lambda w: jnp.asarray(self.strength, w.dtype) * jnp.sum(jnp.sign(w) * w), params)
+        return _over_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * jnp.sum(jnp.sign(w) * w), params)
 
     def gradient(self, params: PyTree) -> PyTree:
-        return _at_weights(lambda w: jnp.asarray(self.strength, w.dtype) * jnp.sign(w), params)
+        return at_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * jnp.sign(w), params)
+
+
+NAMES = ("weight",)
 
 
 def weight_mask(params: PyTree) -> PyTree:
-    """True for the fields named `weight`, False for biases and all else: what penalties and weight decay act on.
+    """True for the params that penalties and weight decay act on where nothing else is said.
 
-    By name and not by rank, for inside Repeat a bias has a depth axis. It is the `mask` that optax asks for.
+    Fields or keys named `weight`, and of a tree whose class has `decays`, those named there. By name and not by rank,
+    for inside Repeat a bias has a depth axis. It is the `mask` that optax asks for.
+
+    >>> weight_mask({"weight": jnp.ones((2, 2)), "bias": jnp.ones(2)})
+    {'bias': False, 'weight': True}
     """
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1:] == (GetAttrKey("weight"),), params)
+    return _marked((), params, NAMES, {})
+
+
+@recipe
+class decay_mask:
+    """The same of a network's params, as its layers say by `decays`: the mask of l2, adamw, ... inside of a loop.
+
+    >>> import jaxnn
+    >>> class Scale(jaxnn.Parameterless):
+    ...     decays = ("factor",)
+    >>> decay_mask(Scale())({"factor": jnp.ones(3), "weight": jnp.ones(3)})
+    {'factor': True, 'weight': False}
+    """
+
+    net: Layer
+
+    def __call__(self, params: PyTree) -> PyTree:
+        return _marked((), params, NAMES, {path: getattr(layer, "decays", None) for path, layer in walk(self.net)})
+
+
+def _marked(path: Path, node: PyTree, names: tuple[str, ...], said: Mapping[Path, Any]) -> PyTree:
+    """Names hold from where they are said downwards, to the next layer or tree that says others."""
+    own = said.get(path)
+    names = getattr(type(node), "decays", NAMES if path in said else names) if own is None else own
+    children, structure = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda other: other is not node)
+    if children and children[0][1] is node:  # a leaf
+        return bool(path) and _name(path[-1]) in names
+    return structure.unflatten([_marked((*path, *step), child, names, said) for step, child in children])
+
+
+def _name(key: Any) -> Any:
+    return next((getattr(key, name) for name in ("name", "key") if hasattr(key, name)), None)
 
 
 def penalty_value(penalty: PyTree, params: PyTree) -> jax.Array:
@@ -80,18 +149,42 @@ def penalty_gradient(penalty: PyTree, params: PyTree) -> PyTree:
 
 
 def penalties(penalty: Any) -> tuple:
+    """One by one; a NamedTuple that is a penalty is one."""
     if penalty is None:
         return ()
-    return tuple(penalty) if isinstance(penalty, tuple | list) else (penalty,)
+    return tuple(penalty) if isinstance(penalty, tuple | list) and not isinstance(penalty, Penalty) else (penalty,)
 
 
-def _over_weights(f: Callable[[jax.Array], jax.Array], params: PyTree) -> jax.Array:
-    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(weight_mask(params)), strict=True)
+def penalty_of(penalty: Any, net: Layer) -> PyTree:
+    """The penalties, where they ask for it with the network whose params they are for."""
+    known = tuple(each.of_network(net) if hasattr(each, "of_network") else each for each in penalties(penalty))
+    return known or None
+
+
+def mask_for(owner: Any, params: PyTree) -> PyTree:
+    """The params that a penalty or rule is for, as a tree of bools.
+
+    Raises: ValueError if there are none, which would do nothing in silence.
+    """
+    mask = (owner.mask or weight_mask)(params)
+    if jax.tree.leaves(params) and not any(jax.tree.leaves(mask)):
+        names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        raise ValueError(
+            f"{type(owner).__name__}: none of the params is a weight, so that it would do nothing; they are "
+            f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}: pass mask=, a function of params that gives a "
+            'tree of bools like them, or let their layer say decays = ("name", ...)'
+        )
+    return mask
+
+
+def _over_weights(penalty: Any, f: Callable[[jax.Array], jax.Array], params: PyTree) -> jax.Array:
+    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(mask_for(penalty, params)), strict=True)
     values = [f(leaf) for leaf, is_weight in pairs if is_weight]
     return sum(values[1:], values[0]) if values else jnp.zeros((), params_dtype(params))
 
 
-def _at_weights(f: Callable[[jax.Array], jax.Array], params: PyTree) -> PyTree:
+def at_weights(owner: Any, f: Callable[[jax.Array], jax.Array], params: PyTree) -> PyTree:
+    """f of the weights, and 0 in the place of all else."""
     return jax.tree.map(
-        lambda leaf, is_weight: f(leaf) if is_weight else jnp.zeros_like(leaf), params, weight_mask(params)
+        lambda leaf, is_weight: f(leaf) if is_weight else jnp.zeros_like(leaf), params, mask_for(owner, params)
     )

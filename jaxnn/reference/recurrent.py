@@ -195,7 +195,7 @@ class Recurrent:
             (carry, y), cell_state, cache = self.inner.forward(params.inner, cell_state, step, masks=masks, train=train)
             ys.append(y)
             caches.append(cache)
-        return Forward(self._turned(np.stack(ys, axis=1)) if self.sequence else y, Inner(cell_state), caches)
+        return Forward(self._turned(np.stack(ys, axis=1)) if self.sequence else ys[-1], Inner(cell_state), caches)
 
     def backward(self, params: Inner, cache: list, dy: np.ndarray) -> Backward:
         n_steps = len(cache)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxnn.arrays import Shape, is_floating, is_traced
 from jaxnn.layer import Layer, require_layer
-from jaxnn.objective.losses import Loss
+from jaxnn.objective.losses import Loss, n_classes, require_loss
 
 
 class Examples(NamedTuple):
@@ -40,6 +40,7 @@ def checked(data: Any, net: Layer, loss: Loss, shape: Shape | None = None, name:
     are negative or sum to 0.
     """
     require_layer("a loop", net)
+    require_loss("a loop", loss)
     if isinstance(data, Examples):
         return data
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
@@ -51,11 +52,13 @@ def checked(data: Any, net: Layer, loss: Loss, shape: Shape | None = None, name:
         raise ValueError(
             f"{name}: one example should have the shape {tuple(shape)}, as in training, got {x.shape[1:]}: reshape x"
         )
-    n_classes = loss.check(target, net.output_shape(x.shape[1:]))
+    output_shape = net.output_shape(x.shape[1:])
+    loss.check(target, output_shape)
     _require_finite(f"{name}: x", x)
     _require_finite(f"{name}: target", target)
-    if n_classes is not None:
-        _require_labels(name, target, n_classes)
+    classes = n_classes(loss, target, output_shape)
+    if classes is not None:
+        _require_labels(name, target, classes)
     if weights is not None:
         weights = _array(f"{name}: weights", weights)
         _require_weights(name, x, weights)

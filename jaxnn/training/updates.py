@@ -8,18 +8,23 @@ takes a learning rate eta, a schedule of the step will do.
 Lower-case classes, as `functools.partial` is: each is used like a function, and prints as it was written.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, added, norm, register_node, scaled, zeros_like
-from jaxnn.objective.penalties import weight_mask
+from jaxnn.arrays import STATIC, PyTree, added, norm, register_node, scaled, zeros_like
+from jaxnn.layer import Layer
+from jaxnn.objective.penalties import Mask, decay_mask, mask_for
 
 
 class UpdateRule(Protocol):
-    """optax.GradientTransformation, structurally."""
+    """optax.GradientTransformation, structurally.
+
+    An own rule is a pytree: a frozen dataclass under `register_node`. It may have `of_network(net)`, its own copy that
+    knows which of a network's params decay.
+    """
 
     def init(self, params: PyTree) -> PyTree: ...
 
@@ -32,6 +37,13 @@ class RuleState(NamedTuple):
     step: Any = None
     velocity: PyTree = None
     second_moment: PyTree = None
+
+
+class _Decaying:
+    """What rules share that treat weights otherwise than all else; which params those are, `penalties` says."""
+
+    def of_network(self: Any, net: Layer) -> Any:
+        return self if self.mask is not None else replace(self, mask=decay_mask(net))
 
 
 @register_node
@@ -129,11 +141,13 @@ class adam:
 
 @register_node
 @dataclass(frozen=True)
-class adamw:
+class adamw(_Decaying):
     """Adam, with the weights shrunk beside it: update = -eta (m^ / (sqrt(s^) + epsilon) + lambda W).
 
     The decay doesn't pass through Adam's averages, which would scale it away (an l2 penalty does).
-    Only fields named `weight` decay; `optax.adamw` decays biases too, unless it is given `mask=jaxnn.weight_mask`.
+    Only weights decay; `optax.adamw` decays biases too, unless it is given `mask=jaxnn.weight_mask`. `mask` says which
+    they are; None: as the network's layers say, or fields and keys named `weight` (see `penalties`).
+    Raises: ValueError if there are none.
     Source: Loshchilov and Hutter 2019, algorithm 2; PRINCIPLES H3.  NumPy twin: reference/updates.py.
     """
 
@@ -142,6 +156,7 @@ class adamw:
     b2: Any = 0.999
     epsilon: Any = 1e-8
     weight_decay: Any = 1e-4
+    mask: Mask | None = field(default=None, metadata=STATIC)
 
     def init(self, params: PyTree) -> RuleState:
         return self._adam().init(params)
@@ -160,14 +175,15 @@ class adamw:
 
 @register_node
 @dataclass(frozen=True)
-class weight_decay:
-    """g <- g + lambda W, on fields named `weight` alone. Before the rule: chain(weight_decay(1e-4), momentum(0.1)).
+class weight_decay(_Decaying):
+    """g <- g + lambda W, on weights alone (see `adamw`). Before the rule: chain(weight_decay(1e-4), momentum(0.1)).
 
     With plain gradient descent this is W <- (1 - eta lambda) W - eta g, and the same as the penalty l2(lambda); for
     Adam it is not, and `adamw` is meant.  Source: PRINCIPLES H3.  NumPy twin: reference/updates.py.
     """
 
     rate: Any
+    mask: Mask | None = field(default=None, metadata=STATIC)
 
     def init(self, params: PyTree) -> RuleState:
         return RuleState()
@@ -236,8 +252,8 @@ class clip_by_global_norm:
 
 @register_node
 @dataclass(frozen=True)
-class proximal_l1:
-    """W <- S(W + update), S(w) = sign(w) max(|w| - eta lambda, 0), on fields named `weight`: exact zeros.
+class proximal_l1(_Decaying):
+    """W <- S(W + update), S(w) = sign(w) max(|w| - eta lambda, 0), on weights alone: exact zeros.
 
     The step of the penalty lambda sum |W| where its gradient, lambda sign(W), would jump to and fro across 0. It comes
     last, after a rule of the same learning rate: chain(gradient_descent(0.1), proximal_l1(0.1, 1e-3)). After a rule
@@ -247,6 +263,7 @@ class proximal_l1:
 
     learning_rate: Any
     strength: Any
+    mask: Mask | None = field(default=None, metadata=STATIC)
 
     def init(self, params: PyTree) -> RuleState:
         return RuleState(_first_step(self.learning_rate))
@@ -264,7 +281,7 @@ class proximal_l1:
             # Where S is 0 the update is -w itself, so that w + update is 0 and not a rounding away from it.
             return jnp.where(size > 0, jnp.sign(w + u) * size, 0) - w
 
-        return jax.tree.map(moved, grads, params, weight_mask(params)), RuleState(_next(state.step))
+        return jax.tree.map(moved, grads, params, mask_for(self, params)), RuleState(_next(state.step))
 
 
 @jax.tree_util.register_pytree_node_class
@@ -277,6 +294,9 @@ class chain:
 
     def __init__(self, *rules: UpdateRule) -> None:
         self.rules = rules
+
+    def of_network(self, net: Layer) -> "chain":
+        return chain(*(rule_of(rule, net) for rule in self.rules))
 
     def init(self, params: PyTree) -> tuple:
         return tuple(rule.init(params) for rule in self.rules)
@@ -303,6 +323,11 @@ class chain:
 
     def __repr__(self) -> str:
         return f"chain({', '.join(map(repr, self.rules))})"
+
+
+def rule_of(rule: Any, net: Layer) -> Any:
+    """A rule, where it asks for it with the network whose params it is for."""
+    return rule.of_network(net) if hasattr(rule, "of_network") else rule
 
 
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
@@ -345,5 +370,5 @@ def _with_decay(rule: Any, rate: Any, grads: PyTree, params: PyTree) -> PyTree:
         lambda g, p, is_weight: g + jnp.asarray(rate, p.dtype) * p if is_weight else g,
         grads,
         params,
-        weight_mask(params),
+        mask_for(rule, params),
     )

@@ -8,6 +8,7 @@ import pytest
 from gradients import SAME, error
 
 from jaxnn import AbsoluteError, HalfSquaredError, Huber, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from jaxnn.objective.losses import n_classes
 
 SOFTMAX, SIGMOID, SQUARES, ABSOLUTE = SoftmaxCrossEntropy(), SigmoidCrossEntropy(), HalfSquaredError(), AbsoluteError()
 NUMBERS = [SQUARES, ABSOLUTE, Huber(), Huber(0.3)]
@@ -224,13 +225,14 @@ def test_targets_that_are_refused(loss, target, shape, kind, words):
         jax.eval_shape(lambda target: loss.forward(jnp.zeros((5, *shape)), target), jnp.asarray(target))
 
 
-def test_check_tells_the_number_of_classes():
-    assert SOFTMAX.check(np.zeros(5, np.uint8), (10,)) == 10
-    assert SOFTMAX.check(np.zeros((5, 10)), (10,)) is None
-    assert SIGMOID.check(np.zeros(5, int), (10,)) == 10
-    assert SIGMOID.check(np.zeros((5, 10), int), (10,)) == 2
-    assert SIGMOID.check(np.zeros((5, 10)), (10,)) is None
-    assert SQUARES.check(np.zeros((5, 10)), (10,)) is None
+def test_check_validates_and_n_classes_counts():
+    assert SOFTMAX.check(np.zeros(5, np.uint8), (10,)) is None
+    assert n_classes(SOFTMAX, np.zeros(5, np.uint8), (10,)) == 10
+    assert n_classes(SOFTMAX, np.zeros((5, 10)), (10,)) is None
+    assert n_classes(SIGMOID, np.zeros(5, int), (10,)) == 10
+    assert n_classes(SIGMOID, np.zeros((5, 10), int), (10,)) == 2
+    assert n_classes(SIGMOID, np.zeros((5, 10)), (10,)) is None
+    assert n_classes(SQUARES, np.zeros((5, 10)), (10,)) is None
 
 
 def test_integer_outputs_are_refused():

@@ -21,8 +21,8 @@ from jaxnn import (
     autodiff,
     backprop,
     l2,
+    mixed,
 )
-from jaxnn.objective import mixed
 
 NET = Serial(Dense(6), BatchNorm(), ReLU(), Dense(3))
 LOSS = SoftmaxCrossEntropy()

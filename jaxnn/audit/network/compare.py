@@ -24,7 +24,7 @@ from jaxnn.audit.network.timing import Cost, cost
 from jaxnn.audit.rounding.measure import Terms
 from jaxnn.audit.rounding.monte_carlo import rounded_otherwise
 from jaxnn.audit.rounding.survey import N_DRAWS, sizes
-from jaxnn.layer import Composite, Layer, Node
+from jaxnn.layer import Layer, Node, is_composite
 from jaxnn.objective.gradient import Gradient, autodiff, backprop
 from jaxnn.objective.losses import Loss
 
@@ -159,7 +159,7 @@ class Note(NamedTuple):
 
 def _error_term(node: Node) -> Note | None:
     """An observer: the error term of each layer; combinators' are those of their layers."""
-    if isinstance(node.layer, Composite) or node.dy is None:
+    if is_composite(node.layer) or node.dy is None:
         return None
     return Note(node.dy, node.cache.y if isinstance(node.layer, Told) else None)
 

@@ -15,7 +15,7 @@ from jax.tree_util import keystr
 
 from jaxnn.arrays import PyTree, Static, is_floating, is_floating_array, params_dtype
 from jaxnn.audit.rounding.survey import Survey, surveyed
-from jaxnn.layer import Backward, Composite, Folded, Forward, Layer, Path, recipe
+from jaxnn.layer import Backward, Folded, Forward, Layer, Path, is_composite, recipe
 from jaxnn.networks.rebuild import mapped
 from jaxnn.networks.wrapped import Wrapped
 
@@ -73,7 +73,7 @@ def _visit(path: Path, node: Any, params: PyTree, cache: RecordedCache, dy: PyTr
         dparams, dx = layer.backward(params, cache.cache, dy)
         return Folded(dparams, dx, OrderedDict())
     below: OrderedDict[str, Any] = OrderedDict()
-    if isinstance(layer, Composite):
+    if is_composite(layer):
         dparams, dx, below = layer.fold(_visit, path, params, cache.cache, dy)
         by_hand = Backward(dparams, dx)
     else:

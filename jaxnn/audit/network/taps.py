@@ -18,7 +18,7 @@ from jax.tree_util import GetAttrKey, keystr
 
 from jaxnn.arrays import PyTree, Shape, default_float, is_floating, params_dtype
 from jaxnn.kernels.barriers import materialized
-from jaxnn.layer import Backward, Composite, Forward, Init, Layer, recipe
+from jaxnn.layer import Backward, Forward, Init, Layer, is_composite, recipe
 from jaxnn.networks.rebuild import mapped
 from jaxnn.networks.wrapped import Wrapped
 
@@ -109,7 +109,7 @@ UNTAPPED, TAP = GetAttrKey("untapped"), GetAttrKey("tap")
 
 
 def _untappable(layer: Any) -> bool:
-    return isinstance(layer, Composite) or hasattr(layer, "start")
+    return is_composite(layer) or hasattr(layer, "start")
 
 
 def _at_outputs(net: Layer, wrap: Callable[[Layer], Layer]) -> Layer:

@@ -15,8 +15,11 @@ from jaxnn.layer import (
     Node,
     Observer,
     Parameterless,
+    Visit,
     couples_batch,
+    is_composite,
     recipe,
+    unwatched,
     walk,
 )
 
@@ -68,7 +71,7 @@ from jaxnn.objective.losses import (
     SoftmaxCrossEntropy,
 )
 from jaxnn.objective.mixed import mixed
-from jaxnn.objective.penalties import l1, l2, weight_mask
+from jaxnn.objective.penalties import Penalty, decay_mask, l1, l2, weight_mask
 
 # Training.
 from jaxnn.training import augment, parallel, perceptron, schedules

@@ -79,7 +79,7 @@ def ensemble(
     if (keys is None) == (run is None):
         raise ValueError("ensemble: give either keys=jax.random.split(key, M), or run= to go on with an ensemble")
     own_keys = None if keys is None else _members_keys(keys, share_order)
-    members = Members(own_keys, as_argument(update), penalty, run)
+    members = Members(own_keys, as_argument(update, net), penalty, run)
     n_members = jax.tree.leaves(own_keys if run is None else run.keys)[0].shape[0]
     mesh = None if devices is None else _mesh(devices, by, n_members, f"an ensemble of {n_members} members")
     own = [_is_own(leaf, n_members) for leaf in jax.tree.leaves(members._replace(run=None))]
@@ -135,7 +135,7 @@ def data_parallel(
     size = options.get("batch_size", options.get("chunk_size"))
     mesh = _mesh(devices, by, size, f"a batch of {size} examples")
     program = _data_parallel_program(loop, net, loss, mesh, by, tuple(sorted(options.items())))
-    members = Members(None if key is None else Keys.of(key), as_argument(update), penalty, _moved(mesh, run))
+    members = Members(None if key is None else Keys.of(key), as_argument(update, net), penalty, _moved(mesh, run))
     return program(members, _moved(mesh, data), _moved(mesh, validation))
 
 

@@ -16,7 +16,7 @@ rows of n_out numbers in place of n_in, and W is touched twice a block:
 
 The sums are those of plain SGD in another order, so the iterates are the same but for rounding. All of it rests on a
 step being linear in the gradient and the same for every number of W: gradient descent, at a rate that may depend on the
-step, without a penalty. Augmentation is done to a whole block first: it hangs on a step's number, not on W.
+step, without a penalty. A whole block is augmented first: that depends on a step's number, not on W.
 """
 
 from typing import NamedTuple
@@ -34,8 +34,9 @@ from jaxnn.mesh_axes import varying_like
 from jaxnn.networks.combinators import Serial
 from jaxnn.networks.rebuild import replaced
 from jaxnn.training.examples import Examples
-from jaxnn.training.run import Run, Step, Task
-from jaxnn.training.updates import apply_updates, gradient_descent
+from jaxnn.training.run import Run
+from jaxnn.training.step import Measured, Task, moved
+from jaxnn.training.updates import gradient_descent
 
 
 class Cut(NamedTuple):
@@ -79,7 +80,7 @@ def require_delayable(task: Task, shape: Shape) -> None:
         raise ValueError(f"sgd: block= delays the first layer's updates, but {reason}; or leave out block")
 
 
-def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Step]:
+def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Measured]:
     """A step for each example of a block, one after another."""
     block = _augmented(task, run, block)
     parts = cut(task.net)
@@ -98,10 +99,9 @@ def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Step]:
         key = jax.random.fold_in(run.keys.noise, run.step)
         z, target, weights = jax.tree.map(lambda leaf: leaf[None], (z, target, weights))
         result = gradient(run.params, run.state, z, target, key=key, weights=weights)
-        (moves, u_k), update_state = task.rule.update((result.grads, result.dx), run.update_state)
-        run = run._replace(
-            params=apply_updates(run.params, moves), state=result.state, update_state=update_state, step=run.step + 1
-        )
+        with jax.named_scope("update"):
+            (updates, u_k), update_state = task.rule.update((result.grads, result.dx), run.update_state)
+            run = moved(run, updates, update_state, result.state)
         u = jax.lax.dynamic_update_slice_in_dim(u, u_k, k, axis=0)
         metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights)
         lengths = (norm(result.dx), norm(result.grads)) if task.record == "step" else None
@@ -114,9 +114,9 @@ def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Step]:
     (rest, u), (losses, metrics, lengths) = jax.lax.scan(step, start, each)
     weight = weight + jnp.matmul(x.T, u, precision=precision)  # W_1 + X^T U
     bias = None if bias is None else bias + jnp.sum(u, axis=0)
-    moved = run.params[place]._replace(weight=weight, bias=bias)
-    run = rest._replace(params=(*first, moved, *rest.params[place + 1 :]))
-    return run, Step(losses, jnp.zeros_like(losses), metrics, _weights(block, losses), _norms(gram, lengths))
+    dense = run.params[place]._replace(weight=weight, bias=bias)
+    run = rest._replace(params=(*first, dense, *rest.params[place + 1 :]))
+    return run, Measured(losses, jnp.zeros_like(losses), metrics, _weights(block, losses), _norms(gram, lengths))
 
 
 def _weights(block: Examples, losses: jax.Array) -> jax.Array:

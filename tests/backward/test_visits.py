@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from foreign import Counted, Gated, Scale
 from gradients import SAME, error
 from table import BLOCK
 
@@ -87,3 +88,18 @@ def test_integers_have_no_error_term_below_them():
     assert result.dx is None
     assert dict(result.notes) == {"": True, "[0]": True, "[1]": True, "[2]": False}
     np.testing.assert_array_equal(jax.tree.leaves(result.grads)[0].shape, (4, 2))
+
+
+def test_a_foreign_network_is_seen_layer_by_layer(x64, key):
+    """A wrapper that hands on what it wraps is one layer, whose own backward is called, on every Python."""
+    net = Serial(Gated(Dense(3), Serial(Dense(3), Scale())), Counted(Serial(Tanh(), Dense(2))))
+    paths = ["", "[0]", "[0]['a']", "[0]['b']", "[0]['b'][0]", "[0]['b'][1]", "[1]"]
+    params, state = net.init(key, (4,))
+    x, target = jax.random.normal(key, (5, 4)), jax.random.normal(key, (5, 2))
+    loss = jaxnn.HalfSquaredError()
+    watched = jaxnn.backprop(net, loss, observe=lambda node: node.dy)(params, state, x, target)
+    assert list(watched.notes) == paths
+    truth = jaxnn.autodiff(net, loss)(params, state, x, target)
+    assert error((watched.grads, watched.dx), (truth.grads, truth.dx)) <= SAME
+    g = jax.nn.sigmoid(params[0]["gate"])
+    assert error(watched.notes["[0]['a']"], g * watched.notes["[0]"]) == 0

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
-from jax.tree_util import GetAttrKey, SequenceKey
+from foreign import Counted, FromIntegers, Gated, Scale
+from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 import jaxnn
 from jaxnn import (
@@ -21,7 +22,7 @@ from jaxnn import (
     replaced,
 )
 from jaxnn.layer import recipe
-from jaxnn.networks.rebuild import mapped
+from jaxnn.networks.rebuild import mapped, own_copy, rebuilt
 
 
 @pytest.mark.parametrize("path", [(1, "inner", 0), (SequenceKey(1), GetAttrKey("inner"), SequenceKey(0))])
@@ -121,3 +122,66 @@ def test_a_copy_takes_layers_alone():
 def test_replaced_where_there_is_nothing(path):
     with pytest.raises(KeyError, match="has no layer at"):
         replaced(Serial(Dense(3), Residual(Dense(3))), path, Tanh())
+
+
+# Somebody else's combinators, leaves and wrappers.
+
+FOREIGN = Serial(Gated(Dense(3), Residual(Gated(Tanh(), Scale()))), Dense(2))
+
+
+@pytest.mark.parametrize("path", [(0, "b", "inner", "a"), tuple(path for path, _ in jaxnn.walk(FOREIGN))[5]])
+def test_replaced_inside_of_foreign_combinators(path):
+    changed = replaced(FOREIGN, path, ReLU())
+    assert changed == Serial(Gated(Dense(3), Residual(Gated(ReLU(), Scale()))), Dense(2))
+    for other, layer in jaxnn.walk(FOREIGN):
+        assert replaced(FOREIGN, other, layer) == FOREIGN
+
+
+def test_mapped_goes_into_foreign_combinators_and_leaves_a_field_called_inner_alone():
+    assert [path[-1] for path, layer in jaxnn.walk(FOREIGN) if layer == Scale()] == [DictKey("b")]
+    doubled = mapped(FOREIGN, lambda layer: Scale(2.0) if layer == Scale() else layer)
+    assert doubled == Serial(Gated(Dense(3), Residual(Gated(Tanh(), Scale(2.0)))), Dense(2))
+    assert mapped(FOREIGN, lambda layer: layer) is FOREIGN
+
+
+@dataclass(frozen=True)
+class Forgetful(Gated):
+    """Its copies are around the layers that it had."""
+
+    def with_children(self, layers):
+        return self
+
+
+@dataclass(frozen=True)
+class Unfinished(Gated):
+    """A combinator without the third word."""
+
+    with_children = None
+
+
+def test_what_cannot_be_copied_around_other_layers_is_answered_by_name_and_remedy():
+    with pytest.raises(TypeError, match=r"Forgetful.with_children should give a copy whose children are \[ReLU"):
+        replaced(Forgetful(Tanh(), Tanh()), ("a",), ReLU())
+    unfinished = Unfinished(Tanh(), Tanh())
+    with pytest.raises(TypeError, match=r"Unfinished has children but no with_children of its own: write"):
+        replaced(unfinished, ("a",), ReLU())
+    assert mapped(unfinished, lambda layer: layer) is unfinished
+    with pytest.raises(TypeError, match="no with_children of its own"):
+        mapped(unfinished, lambda layer: ReLU() if layer == Tanh() else layer)
+
+
+def test_a_wrapper_is_never_lost():
+    """It hands on the names of what it wraps, whose copies are without it: on every Python, and so it is refused."""
+    net = Serial(Counted(Serial(Dense(3), Tanh())), Dense(2))
+    assert [type(layer).__name__ for _, layer in jaxnn.walk(net)][:4] == ["Serial", "Counted", "Dense", "Tanh"]
+    assert not jaxnn.is_composite(net.layers[0])
+    with pytest.raises(TypeError, match="Counted has children but no with_children of its own"):
+        replaced(net, (0, 1), ReLU())
+    as_one = mapped(net, lambda layer: ReLU() if layer == Tanh() else layer, opaque=True)
+    assert as_one == net
+    with pytest.raises(TypeError, match="Counted has no in_dtype of its own, and hands on that of what it wraps"):
+        own_copy(Counted(FromIntegers()), "in_dtype", "bfloat16")
+    assert own_copy(FromIntegers(), "in_dtype", "bfloat16") == FromIntegers("bfloat16")
+    assert own_copy(Dense(3), "in_dtype", "bfloat16") == Dense(3)
+    with pytest.raises(TypeError, match="Counted has children but no with_children"):
+        rebuilt(net.layers[0], [Dense(3), ReLU()])

@@ -3,6 +3,8 @@
 That backprop equals autodiff on all layers and on random networks is in test_random_networks.py.
 """
 
+import re
+from contextlib import nullcontext
 from functools import partial
 
 import jax
@@ -165,3 +167,44 @@ def test_integer_input_has_no_dx():
     x = jnp.ones((5, 2), jnp.uint8)
     for gradient in (jaxnn.backprop, jaxnn.autodiff):
         assert gradient(net, HalfSquaredError())(params, state, x, jnp.ones((5, 3))).dx is None
+
+
+# Names in a profile.
+
+
+def compiled_step(net):
+    """A training step with a penalty, as compiled for this machine."""
+    rule, data = jaxnn.momentum(0.1), (jnp.ones((4, 6, 6, 1)), jnp.arange(4) % 3)
+    run = jaxnn.start(net, (6, 6, 1), key=jax.random.key(0), update=rule)
+
+    def step(run, x, labels):
+        return jaxnn.mbgd(net, LOSS, (x, labels), run=run, epochs=1, batch_size=2, update=rule, penalty=l2(0.1))
+
+    return jax.jit(step).lower(run, *data).compile().as_text()
+
+
+def without_metadata(program):
+    """Instructions alone, numbered as they come: no names of scopes, no tables of files that newer versions append."""
+    lines = [line for line in program.splitlines() if not re.match(r"\d+ |(File|Function|Stack)\w+$", line)]
+    text = "\n".join(re.sub(r", metadata=\{[^}]*\}", "", line) for line in lines if line)
+    numbers = {}
+    return re.sub(r"%[\w.-]+", lambda name: f"%{numbers.setdefault(name[0], len(numbers))}", text)
+
+
+def test_layers_have_names_in_a_profile_by_path_and_direction_that_cost_nothing(monkeypatch):
+    """The compiled program is the same without them, but for metadata."""
+    inner = jaxnn.Repeat(jaxnn.Residual(jaxnn.Remat(Serial(jaxnn.LayerNorm(), Dense(4)))), 2)
+    branches = jaxnn.Branches(jaxnn.Conv2D(4), jaxnn.Conv2D(4, 1))
+    net = Serial(branches, jaxnn.MaxPool(2), jaxnn.ReLU(), inner, jaxnn.Flatten(), Dropout(0.2), Dense(3))
+    program = compiled_step(net)
+    names = "\n".join(re.findall(r'op_name="([^"]*)"', program))
+    deep = "Repeat[3]/while/body/closed_call/Residual.inner/Remat.inner/"
+    for direction in ("forward", "backward"):
+        for path in ("Branches[0]/Conv2D[1]/", "MaxPool[1]/", deep, "Serial.inner/LayerNorm[0]/", "Dense[6]/"):
+            assert re.search(rf"/{direction}/.*{re.escape(path)}", names), (direction, path)
+    assert all(f"/{name}/" in names for name in ("loss", "penalty", "update"))
+    monkeypatch.setattr(jax, "named_scope", lambda name: nullcontext())
+    jax.clear_caches()
+    bare = compiled_step(net)
+    assert "Dense[6]" not in bare
+    assert without_metadata(program) == without_metadata(bare)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from foreign import FromIntegers, Gated
 
 import jaxnn
 from jaxnn import (
@@ -87,6 +88,16 @@ def test_integers_become_the_short_type():
     found = mixed()(net, LOSS)(params, state, x, jnp.arange(4) % 3)
     assert found.dx is None
     assert found.grads[2].weight.dtype == jnp.float32
+
+
+def test_integers_become_it_inside_of_a_foreign_combinator_too():
+    net = Serial(Gated(FromIntegers(), Rescale(0.5)), Dense(3))
+    params, state = net.init(jax.random.key(0), (4,))
+    x = jnp.arange(16, dtype=jnp.uint8).reshape(4, 4)
+    gradient = mixed()(net, LOSS, observe=lambda node: getattr(node.cache, "x", None))
+    result = gradient(params, state, x, jnp.arange(4) % 3)
+    assert result.notes["[1]"].dtype == jnp.bfloat16
+    assert result.grads[0]["gate"].dtype == result.grads[1].weight.dtype == jnp.float32
 
 
 def test_in_a_loop_weights_move_by_less_than_a_short_number_resolves():

@@ -1,13 +1,18 @@
-"""Penalties: value and gradient, on the fields named `weight` alone."""
+"""Penalties: value and gradient, and which params they are for."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from foreign import Gated, Scale
 from gradients import SAME, error, normal_like
 from table import PENALTIES
 
-from jaxnn import BatchNorm, Dense, Repeat, Residual, Serial, l1, l2, weight_mask
+import jaxnn
+from jaxnn import BatchNorm, Dense, Repeat, Residual, Serial, decay_mask, l1, l2, weight_mask
 from jaxnn.objective.penalties import penalty_gradient, penalty_value
 
 NET = Serial(Dense(3), BatchNorm(), Repeat(Residual(Dense(3)), 2), Dense(2, bias=False))
@@ -72,3 +77,71 @@ def test_gradients_keep_the_dtype(dtype):
     params = NET.init(jax.random.key(0), (4,), dtype).params
     for penalty in PENALTIES:
         assert {leaf.dtype.name for leaf in jax.tree.leaves(penalty_gradient(penalty, params))} == {dtype}
+
+
+# Which params: by name, as a tree says, as a layer says, as a mask says; and never none in silence.
+
+
+class Kernel(NamedTuple):
+    """Params of somebody's, that say which of them decay."""
+
+    kernel: Any
+    weight: Any
+
+    decays = ("kernel",)
+
+
+def test_a_tree_says_which_of_it_decays():
+    assert weight_mask({"weight": 1.0, "bias": 2.0}) == {"weight": True, "bias": False}
+    assert weight_mask((Kernel(1.0, 2.0), {"weight": Kernel({"deep": 3.0}, 4.0)})) == (
+        Kernel(True, False),
+        {"weight": Kernel({"deep": False}, False)},
+    )
+
+
+def test_a_layer_says_which_of_its_params_decay():
+    """Names hold for the layer that says them, and inside of a network that holds it."""
+    net = Serial(Gated(Scale(), Dense(4)), Dense(2))
+    params = net.init(jax.random.key(0), (4,)).params
+    assert decay_mask(net)(params) == (
+        {"a": {"factor": True, "weight": False}, "b": (True, False), "gate": False},
+        (True, False),
+    )
+    assert hash(decay_mask(net)) == hash(decay_mask(Serial(*net.layers)))
+
+
+@pytest.mark.parametrize(
+    ("update", "penalty"),
+    [
+        (jaxnn.gradient_descent(0.1), l2(0.5)),
+        (jaxnn.chain(jaxnn.weight_decay(0.5), jaxnn.gradient_descent(0.1)), None),
+    ],
+)
+@pytest.mark.parametrize("gradient", [jaxnn.backprop, jaxnn.autodiff, jaxnn.mixed(jaxnn.backprop, "float64")])
+def test_in_a_loop_what_the_layers_say_holds(x64, update, penalty, gradient):
+    """On data without a slope, the factor shrinks by 1 - 0.1 x 0.5 a step, and what is called weight stays."""
+    net, data = Scale(), (np.zeros((4, 3)), np.zeros((4, 3)))
+    run, _ = jaxnn.bgd(
+        net, jaxnn.HalfSquaredError(), data, key=jax.random.key(0), epochs=2, update=update, penalty=penalty,
+        gradient=gradient, metric=None,
+    )  # fmt: skip
+    np.testing.assert_allclose(run.params["factor"], 0.95**2, rtol=1e-14)
+    np.testing.assert_array_equal(run.params["weight"], 0)
+
+
+RULES = [jaxnn.adamw(0.1), jaxnn.weight_decay(0.1), jaxnn.proximal_l1(0.1, 0.1)]
+
+
+@pytest.mark.parametrize("owner", [l1(0.1), l2(0.1), *RULES], ids=lambda owner: type(owner).__name__)
+def test_what_matches_nothing_is_refused(owner):
+    tree = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    use = owner.value if hasattr(owner, "value") else lambda tree: owner.update(tree, owner.init(tree), tree)
+    name = type(owner).__name__
+    with pytest.raises(
+        ValueError, match=rf"{name}: none of the params is a weight.*\['bias'\], \['kernel'\]: pass mask="
+    ):
+        use(tree)
+    masked = replace(owner, mask=lambda tree: {"kernel": True, "bias": False})
+    chosen = masked.value if hasattr(masked, "value") else lambda tree: masked.update(tree, masked.init(tree), tree)
+    chosen(tree)
+    assert masked.of_network(Dense(2)) is masked

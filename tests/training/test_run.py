@@ -1,11 +1,14 @@
-"""A run: its start, what it carries, what its history tells, and what it never compiles twice."""
+"""A run: its start, what it carries, and its rule as an argument."""
+
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from gradients import SAME, error
+from gradients import error
+from small_runs import LOSS, NET, N, examples, same_bits, train
 
 import jaxnn
 from jaxnn import (
@@ -22,35 +25,10 @@ from jaxnn import (
     Tanh,
     adam,
     gradient_descent,
-    l2,
     momentum,
 )
 from jaxnn.training import augment
 from jaxnn.training.run import as_argument
-
-NET, LOSS = Serial(Dense(4), Tanh(), Dense(3)), SoftmaxCrossEntropy()
-N, BATCH_SIZE = 7, 3
-COMMON = {"update": momentum(0.1), "epochs": 2}
-
-
-def examples(seed=0, n=N):
-    generator = np.random.default_rng(seed)
-    return generator.normal(size=(n, 2)), generator.integers(0, 3, size=n)
-
-
-def train(key=0, loop=jaxnn.mbgd, net=NET, loss=LOSS, data=None, **options):
-    options = COMMON | ({"batch_size": BATCH_SIZE} if loop is jaxnn.mbgd else {}) | options
-    key = jax.random.key(key) if isinstance(key, int) else key
-    return loop(net, loss, examples() if data is None else data, key=key, **options)
-
-
-def same_bits(a, b):
-    return all(jax.tree.leaves(jax.tree.map(lambda x, y: np.array_equal(numbers(x), numbers(y)), a, b)))
-
-
-def numbers(leaf):
-    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-
 
 # The start.
 
@@ -212,138 +190,34 @@ def test_accuracy_of_mixtures_is_about_the_larger_share(x64):
     assert (history.loss > 1).all()  # sure of what has but the larger share
 
 
-# The history.
-
-
-def test_columns_and_their_shapes():
-    _, history = train(epochs=3)
-    assert (history.loss.shape, history.penalty.shape, history.metric.shape) == ((3,),) * 3
-    assert history[3:] == (None,) * 4
-    _, history = train(epochs=3, metric=None, validation=examples(1), record="step")
-    assert (history.metric, history.validation_metric) == (None, None)
-    assert history.validation_loss.shape == (3,)
-    assert history.step_loss.shape == history.step_gradient_norm.shape == (3, 3)
-
-
-def test_validation_is_at_the_params_after_the_epoch(x64):
-    for epochs in (1, 2):
-        run, history = train(epochs=epochs, validation=examples(1), penalty=l2(0.1))
-        found = jaxnn.evaluate(NET, LOSS, run.params, run.state, examples(1))
-        np.testing.assert_allclose(history.validation_loss[-1], found.loss, rtol=1e-13)
-        np.testing.assert_allclose(history.validation_metric[-1], found.metric, rtol=1e-13)
-
-
-def test_a_history_may_be_longer_than_a_thousand_epochs():
-    _, history = train(loop=jaxnn.bgd, epochs=1030)
-    assert history.loss.shape == (1030,)
-    assert np.all(np.asarray(history.loss) > 0)
-    assert history.loss[-1] < history.loss[1023] < history.loss[0]
-
-
-def test_rows_of_the_history_are_those_of_shorter_runs():
-    _, long = train(epochs=4)
-    _, short = train(epochs=3)
-    assert same_bits(jax.tree.map(lambda column: column[:3], long), short)
-
-
-# What compiles nothing.
-
-
-@pytest.mark.parametrize("loop", [jaxnn.bgd, jaxnn.mbgd, jaxnn.sgd])
-def test_keys_rates_and_strengths_compile_nothing(loop, compilations):
-    net = Serial(Dense(4), Dropout(0.3), Dense(3))
-    keys = [jax.random.key(seed) for seed in range(2)]
-    rule = lambda rate, mu: jaxnn.chain(jaxnn.clip_by_global_norm(rate), momentum(rate, mu))  # noqa: E731
-    run, _ = train(keys[0], loop, net=net, update=rule(0.1, 0.9), penalty=l2(0.1), epochs=2)
-    with compilations.none():
-        train(keys[1], loop, net=net, update=rule(0.1, 0.9), penalty=l2(0.1), epochs=2)
-        train(keys[0], loop, net=net, update=rule(1, 0), penalty=l2(1), epochs=2)
-        train(None, loop, net=net, update=rule(0.1, 0.9), penalty=l2(0.1), epochs=2, run=run)
-        train(keys[0], loop, net=Serial(*net.layers), data=examples(5), update=rule(0.5, 0.5), penalty=l2(0.0))
-
-
-@pytest.mark.parametrize(("loop", "epochs"), [(jaxnn.bgd, 23), (jaxnn.mbgd, 29), (jaxnn.sgd, 31)])
-def test_another_number_of_epochs_compiles_nothing(loop, epochs, compilations):
-    train(loop=loop)
-    with compilations.none():
-        train(loop=loop, epochs=epochs)
-
-
-def test_optax_compiles_once_for_each_optimiser(compilations):
-    optimiser = optax.adam(0.1)
-    with jax.numpy_dtype_promotion("standard"):
-        first, _ = train(update=optimiser)
-        with compilations.none():
-            again, _ = train(update=optimiser)
-    assert same_bits(first.params, again.params)
+# A rule as an argument of a compiled program.
 
 
 def test_rules_as_arguments():
-    assert as_argument(momentum(1, 0)) == momentum(1.0, 0.0)
-    assert isinstance(as_argument(momentum(1)).learning_rate, float)
-    static = as_argument(optimiser := optax.sgd(0.1))
+    assert as_argument(momentum(1, 0), NET) == momentum(1.0, 0.0)
+    assert isinstance(as_argument(momentum(1), NET).learning_rate, float)
+    static = as_argument(optimiser := optax.sgd(0.1), NET)
     assert static == Static(optimiser)
-    assert as_argument(static) is static
-    assert isinstance(as_argument(gradient_descent(lambda step: 0.1)), Static)
+    assert as_argument(static, NET) == static
+    assert isinstance(as_argument(gradient_descent(lambda step: 0.1), NET), Static)
 
 
-# A loop under a user's own transformations.
+@dataclass(frozen=True)
+class Plain:
+    """A rule that is no pytree."""
+
+    rate: float
+
+    def init(self, params):
+        return ()
+
+    def update(self, grads, state, params=None):
+        return jax.tree.map(lambda g: -self.rate * g, grads), state
 
 
-def test_a_grid_of_rules_and_keys_in_one_vmap(x64):
-    """8 runs at once: each is its separate twin."""
-    keys = jax.random.split(jax.random.key(0), 2)
-    rates = jnp.array([0.05, 0.1, 0.2, 0.4])
-    x, labels = map(jnp.asarray, examples())
-
-    def losses(key, rate):
-        return jaxnn.mbgd(
-            NET, LOSS, (x, labels), key=key, epochs=3, batch_size=3, update=momentum(rate), penalty=l2(rate / 10)
-        )[1].loss
-
-    grid = jax.vmap(jax.vmap(losses, in_axes=(None, 0)), in_axes=(0, None))(keys, rates)
-    alone = jnp.stack([jnp.stack([losses(key, rate) for rate in rates]) for key in keys])
-    assert error(grid, alone) <= SAME
-
-
-def test_under_a_users_jit():
-    inside = jax.jit(lambda key: train(key, validation=examples(1)))
-    run, history = inside(jax.random.key(0))
-    truth, expected = train(validation=examples(1))
-    assert error((run.params, history), (truth.params, expected)) <= 1e-5  # float32, compiled in another context
-
-
-# What is refused.
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"key": None}, r"pass either key=jax.random.key\(seed\) or run="),
-        ({"epochs": 0}, "epochs should be a positive int, got 0"),
-        ({"epochs": 2.0}, "epochs should be a positive int, got 2.0"),
-        ({"record": "batch"}, 'record should be "epoch" or "step", got \'batch\''),
-        ({"data": (np.zeros((7, 2)), np.full(7, 3))}, "labels should be 0 to 2"),
-        ({"validation": (np.zeros((7, 2)), np.full(7, -1))}, "validation: labels should be 0 to 2.*got -1"),
-        ({"validation": (np.zeros((7, 5)), np.zeros(7, int))}, r"validation: one example should have the shape \(2,\)"),
-        ({"loss": HalfSquaredError()}, "outputs' shape"),
-        ({"weights": 1}, "unexpected keyword"),
-        ({"augment": (augment.Noise(), augment.Noise())}, r"augment: got a tuple .*write Compose\(\*augmentations\)"),
-        ({"augment": augment.Noise}, r"augment: got the class Noise: write Noise\(...\)"),
-        ({"augment": augment.Flip()}, r"Flip\(\): x should be images \(B, H, W, C\), got shape \(7, 2\)"),
-        ({"augment": augment.Mixup()}, "labels are made one-hot, and of how many classes"),
-        (
-            {"augment": augment.Mixup(n_classes=4)},
-            r"integer labels \(B,\) or floating distributions \(B, 3\), got float",
-        ),
-        ({"augment": augment.Mixup(n_classes=3), "batch_size": 1}, "mbgd: .* mixes the examples of a batch"),
-        (
-            {"augment": lambda key, x, target: (x[:, :1], target)},
-            r"makes float32\[7, 1\] of x, which is float32\[7, 2\]",
-        ),
-        ({"augment": lambda key, x, target: (x > 0, target)}, r"makes bool\[7, 2\] of x.*keep shape and dtype"),
-    ],
-)
-def test_mistakes(options, words):
-    with pytest.raises((ValueError, TypeError), match=words):
-        train(**options)
+def test_a_rule_that_is_no_pytree_is_answered_by_name_and_remedy():
+    with pytest.raises(TypeError, match=r"update: Plain is no pytree.*@jaxnn.register_node above @dataclass"):
+        train(update=Plain(0.1))
+    run, _ = train(update=jaxnn.register_node(Plain)(0.1))
+    truth, _ = train(update=gradient_descent(0.1))
+    assert same_bits(run.params, truth.params)

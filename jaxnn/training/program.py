@@ -1,0 +1,150 @@
+"""How the epochs of a run become one compiled program."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn.arrays import PyTree, is_floating, is_traced, params_dtype, require_positive, weighted_mean
+from jaxnn.layer import require_hashable
+from jaxnn.mesh_axes import varying_like
+from jaxnn.objective.penalties import Penalty, penalties
+from jaxnn.training.augment import require_augment
+from jaxnn.training.epochs import Epoch
+from jaxnn.training.evaluation import evaluate
+from jaxnn.training.examples import Examples
+from jaxnn.training.run import History, Run, as_argument, first_state, real, require_node, start
+from jaxnn.training.step import Measured, Task
+
+
+def run_epochs(
+    epoch: Epoch, task: Task, data: Examples, validation: Examples | None, *, key: Any, run: Run | None, epochs: int
+) -> tuple[Run, History]:
+    """Check what can be checked on the host, then do all epochs in one compiled program."""
+    require_positive("epochs", epochs)
+    if (run is None) == (key is None):
+        raise ValueError(
+            "a run needs a key to start from, or a run to go on with, which has its own keys: pass either "
+            "key=jax.random.key(seed) or run="
+        )
+    task = _ready(task)
+    if run is None:
+        dtype = data.x.dtype if is_floating(data.x) else None
+        run = start(task.net, data.x.shape[1:], key=key, update=task.update, dtype=dtype)
+    else:
+        _require_rule_of(run, task.update)
+    _require_augmented(task, data, run.keys.noise)
+    capacity = _capacity(epochs) if task.record == "epoch" else epochs
+    run, history = _trained(run, task, data, validation, epochs, epoch=epoch, capacity=capacity)
+    return run, jax.tree.map(lambda column: _first(epochs, column), history)
+
+
+@partial(jax.jit, static_argnames=("epoch", "capacity"))
+def _trained(
+    run: Run,
+    task: Task,
+    data: Examples,
+    validation: Examples | None,
+    epochs: jax.Array,
+    *,
+    epoch: Epoch,
+    capacity: int,
+) -> tuple[Run, History]:
+    """The number of epochs is an argument, not a shape, so that another number compiles nothing."""
+
+    def body(i: jax.Array, carry: tuple[Run, History]) -> tuple[Run, History]:
+        run, history = carry
+        run, steps = epoch(task, run, data)
+        run = run._replace(epoch=run.epoch + 1)
+        row = _row(task, run, steps, validation)
+        return run, jax.tree.map(lambda column, entry: column.at[i].set(entry.astype(column.dtype)), history, row)
+
+    history = _blank(task, run, validation, epoch.n_steps(data.n), capacity)
+    learned = run.params, run.state, run.update_state
+    (params, state, update_state), history = varying_like((learned, history), (run, task))
+    run = run._replace(params=params, state=state, update_state=update_state)
+    return jax.lax.fori_loop(0, epochs, body, (run, history))
+
+
+def _row(task: Task, run: Run, steps: Measured, validation: Examples | None) -> History:
+    """An epoch's entry in the history, from the columns (steps,) of what its steps measured."""
+    mean = partial(weighted_mean, weights=steps.weight)
+    held_out = None
+    if validation is not None:
+        held_out = evaluate(task.net, task.loss, run.params, run.state, validation, metric=task.metric)
+    each_step = task.record == "step"
+    return History(
+        loss=mean(steps.loss),
+        penalty=mean(steps.penalty),
+        metric=None if steps.metric is None else mean(steps.metric),
+        validation_loss=None if held_out is None else held_out.loss,
+        validation_metric=None if held_out is None else held_out.metric,
+        step_loss=steps.loss if each_step else None,
+        step_gradient_norm=steps.gradient_norm if each_step else None,
+    )
+
+
+def _blank(task: Task, run: Run, validation: Examples | None, n_steps: int, capacity: int) -> History:
+    """A history with room for `capacity` epochs."""
+    dtype = params_dtype(run.params)
+    column, steps = jnp.zeros(capacity, dtype), jnp.zeros((capacity, n_steps), dtype)
+    with_metric, each_step = task.metric is not None, task.record == "step"
+    return History(
+        loss=column,
+        penalty=column,
+        metric=column if with_metric else None,
+        validation_loss=None if validation is None else column,
+        validation_metric=column if with_metric and validation is not None else None,
+        step_loss=steps if each_step else None,
+        step_gradient_norm=steps if each_step else None,
+    )
+
+
+def _ready(task: Task) -> Task:
+    """The task, once its parts are known to be what they should be, as an argument of the program."""
+    if task.record not in ("epoch", "step"):
+        raise ValueError(f'record should be "epoch" or "step", got {task.record!r}')
+    for name in ("gradient", "metric", "augment"):
+        require_hashable(name, getattr(task, name))
+    for penalty in penalties(task.penalty):
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"penalty should be such as l2(1e-4), or a tuple of them, got a {type(penalty).__name__}")
+        require_node("penalty", penalty)
+    return replace(task, update=as_argument(task.update, task.net), penalty=real(task.penalty))
+
+
+def _require_rule_of(run: Run, update: Any) -> None:
+    """A run goes on with the rule that it was made for: another one carries another state."""
+    expected = jax.tree.structure(jax.eval_shape(first_state, update, run.params))
+    if jax.tree.structure(run.update_state) != expected:
+        raise ValueError(
+            "this run was made with another kind of update rule or schedule: go on with that one, or begin the new "
+            "rule's state with run._replace(update_state=update.init(run.params))"
+        )
+
+
+def _require_augmented(task: Task, data: Examples, key: jax.Array) -> None:
+    """Augmentation leaves x's shape and dtype as they are, and makes targets that the loss takes."""
+    if task.augment is None:
+        return
+    require_augment("augment", task.augment)
+    x, target, _ = jax.eval_shape(task.augmented, data, key)
+    if (x.shape, x.dtype) != (data.x.shape, data.x.dtype):
+        raise ValueError(
+            f"augment: {task.augment} makes {x.dtype}{list(x.shape)} of x, which is {data.x.dtype}"
+            f"{list(data.x.shape)}: the network and its evaluation want examples of one kind, so keep shape and dtype"
+        )
+    task.loss.check(target, task.net.output_shape(x.shape[1:]))
+
+
+def _capacity(epochs: int) -> int:
+    """Room for 1024 epochs, or the next power of two: histories of many lengths share one program."""
+    return max(1024, 1 << (epochs - 1).bit_length())
+
+
+def _first(epochs: int, column: jax.Array) -> PyTree:
+    """The epochs that were run. On the host where there are values, because slicing on the device compiles."""
+    return column[:epochs] if is_traced(column) else jax.device_put(np.asarray(column)[:epochs])

@@ -12,7 +12,7 @@ from jaxnn.arrays import norm
 from jaxnn.training.examples import checked
 from jaxnn.training.step import Task, take_step
 
-NET = Serial(Dense(4), BatchNorm(), Dropout(0.3), Dense(3))
+NET = Serial(Dense(4, bias=False), BatchNorm(), Dropout(0.3), Dense(3))
 
 
 def test_a_step_is_the_gradient_and_the_rule(x64):

@@ -18,7 +18,7 @@ def test_two_devices_in_a_process_of_its_own(tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert "test accuracy" in ended.stdout
     (folder,) = (tmp_path / "runs").iterdir()
-    assert json.loads((folder / "config.json").read_text())["recipe"]["training"]["devices"] == 2
+    assert json.loads((folder / "config.json").read_text())["config"]["training"]["devices"] == 2
 
 
 def test_without_the_extra_it_says_how_to_install_it(tmp_path):

@@ -1,6 +1,6 @@
 """A training run as plain data: every choice the command line offers, and the one place where it becomes objects.
 
-A `Recipe` holds names and numbers, so it travels through JSON; its parts build the network, the loss, the penalty, the
+A `Config` holds names and numbers, so it travels through JSON; its parts build the network, the loss, the penalty, the
 update rule and the loop. The strings under the fields are the command line's help.
 """
 
@@ -53,7 +53,7 @@ class Data:
     validation: int | None = None
     """Training examples held out for validation; None means as many as is usual for the data set."""
     augment: tuple[Literal["flip", "crop", "shift", "rotate", "cutout", "mixup", "noise"], ...] = ()
-    """How each step's images are changed, in this order, as in: --augment flip crop."""
+    """Random changes of each step's images, in this order, as in: --augment flip crop."""
 
     def augmentation(self, problem: "Problem") -> Augment | None:
         return named(self.augment, problem.shape, problem.n_classes, problem.scale)
@@ -68,7 +68,7 @@ class Network:
     channels: tuple[int, ...] = (32, 64)
     """Channels of each convolution, as in: --channels 32 64 (cnn)."""
     hidden: tuple[int, ...] | None = None
-    """Neurons of each hidden layer, as in: --hidden 256 128 100. None means 128 64 (mlp), or none (cnn)."""
+    """Neurons of each hidden layer, as in: --hidden 256 128 100; None means 128 64 (mlp) or no hidden layer (cnn)."""
     depth: int = 8
     """Layers, 6 n + 2 for some n (resnet)."""
     width: int = 16
@@ -127,10 +127,10 @@ class Network:
     def _require_used(self) -> None:
         """Raises: ValueError for an option that this architecture doesn't have."""
         used = {*USED[self.architecture], "architecture"}
-        for each in fields(self):
-            if each.name not in used and getattr(self, each.name) != each.default:
-                option = f"--{each.name.replace('_', '-')}"
-                raise ValueError(f"{option} isn't for --architecture {self.architecture}: leave it out")
+        for option in fields(self):
+            if option.name not in used and getattr(self, option.name) != option.default:
+                flag = f"--{option.name.replace('_', '-')}"
+                raise ValueError(f"{flag} isn't for --architecture {self.architecture}: leave it out")
 
 
 _PERCEPTRON = ("hidden", "activation", "output_activation", "init", "dropout", "batch_norm")
@@ -144,7 +144,7 @@ USED: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Objective:
-    """What is made small."""
+    """What is minimised."""
 
     loss: Literal["softmax-cross-entropy", "sigmoid-cross-entropy", "half-squared-error", "absolute-error", "huber"] = (
         "softmax-cross-entropy"
@@ -153,7 +153,7 @@ class Objective:
     label_smoothing: float = 0.0
     """Fraction of each label spread over all classes (cross-entropies)."""
     huber_delta: float = 1.0
-    """How far off an output is where squares turn into absolute values (huber)."""
+    """Size of an error from which absolute values take the place of squares (huber)."""
     l1: float = 0.0
     """Strength of the penalty: l1 * sum |W|."""
     l2: float = 0.0
@@ -207,13 +207,14 @@ class Update:
     schedule: Literal["constant", "step", "exponential", "cosine", "inverse-time"] = "constant"
     """How the learning rate changes with the step."""
     schedule_steps: int | None = None
-    """Steps from one decay to the next; for cosine to its end, where None means the end of the run."""
+    """Steps from one decay to the next (step, exponential, inverse-time), or to the end of cosine, where None means the
+    end of the run."""
     schedule_factor: float = 0.1
-    """What each --schedule-steps multiply the learning rate by (step, exponential)."""
+    """Factor on the learning rate in each --schedule-steps (step, exponential)."""
     schedule_final: float = 0.0
     """Fraction of the learning rate at the end (cosine)."""
     warmup: int = 0
-    """Steps in which the learning rate first rises to its value."""
+    """Steps over which the learning rate first rises to its value."""
     clip_value: float | None = None
     """Clip each number of the gradient to this size."""
     clip_norm: float | None = None
@@ -249,7 +250,7 @@ class Update:
 
     def _learning_rate(self, n_steps: int) -> Any:
         if self.learning_rate is None:
-            raise ValueError("this recipe has no learning rate yet: take recipe.resolved()")
+            raise ValueError("this config has no learning rate yet: take config.resolved()")
         eta = _positive("--learning-rate", self.learning_rate)
         warmup, steps = _at_least_0("--warmup", self.warmup), self.schedule_steps
         if self.schedule == "constant":
@@ -271,24 +272,24 @@ class Update:
 
 @dataclass(frozen=True)
 class Training:
-    """The loop, and when it ends."""
+    """Which loop, and for how long."""
 
     loop: Literal["mbgd", "bgd", "sgd"] = "mbgd"
     """Mini-batch, batch (all examples a step) or stochastic (one a step) gradient descent."""
     batch_size: int = 8
     """Examples a step (mbgd)."""
     epochs: int = 30
-    """Times through the training examples, at most."""
+    """Passes over the training examples, at most."""
     patience: int | None = None
-    """Stop after so many epochs in which the validation loss didn't improve, and keep the best params."""
+    """Stop after this many epochs without a better validation loss, and keep the best params."""
     min_improvement: float = 0.0
-    """How much lower a validation loss must be to count as improved (--patience)."""
+    """How much lower a validation loss must be to count as better (--patience)."""
     gradient: Literal["backprop", "autodiff"] = "backprop"
     """The hand-written backward pass, or jax.grad."""
     devices: int = 1
-    """Share every batch over so many devices (mbgd, bgd)."""
+    """Share every batch among this many devices (mbgd, bgd)."""
     seed: int = 0
-    """Where all chance comes from: initial weights, order of the examples, dropout, augmentation."""
+    """Of everything random: initial weights, order of the examples, dropout, augmentation."""
 
     def loop_function(self) -> Any:
         loop = {"mbgd": mbgd, "bgd": bgd, "sgd": sgd}[self.loop]
@@ -297,7 +298,7 @@ class Training:
         return partial(data_parallel, loop, devices=self.devices)
 
     def options(self) -> dict[str, Any]:
-        """What the loop is told beside the objects."""
+        """The loop's own keyword arguments."""
         gradient = backprop if self.gradient == "backprop" else autodiff
         return {"gradient": gradient, **({"batch_size": self.batch_size} if self.loop == "mbgd" else {})}
 
@@ -310,7 +311,7 @@ class Training:
         return {"mbgd": self.batch_size, "bgd": n_examples, "sgd": 1}[self.loop]
 
     def n_steps(self, n_examples: int) -> int:
-        """The steps of all epochs, where none are left out."""
+        """Steps of a whole run, without early stopping."""
         return _positive("--epochs", self.epochs) * math.ceil(n_examples / self.rows_a_step(n_examples))
 
     def stopping(self) -> early_stopping | None:
@@ -321,12 +322,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Precision:
-    """How exactly to reckon."""
+    """Types and precision of the arithmetic."""
 
     dtype: Literal["float32", "float64"] = "float32"
     """Type of params, activations and gradients."""
     matmul_precision: Literal["default", "high", "highest"] = "default"
-    """Of matrix products; default means TF32 or bfloat16 on some accelerators."""
+    """Precision of matrix products; default means TF32 or bfloat16 on some accelerators."""
 
 
 @dataclass(frozen=True)
@@ -340,8 +341,8 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All choices of a run: the same recipe gives the same bits on the same machine."""
+class Config:
+    """All choices of a run: the same config gives the same bits on the same machine."""
 
     data: Data = field(default_factory=Data)
     network: Network = field(default_factory=Network)
@@ -356,8 +357,8 @@ class Recipe:
             raise ValueError("batch normalisation takes the variance over a step's examples: give a step more than one")
         return self.network.net(problem.n_out, problem.scale)
 
-    def resolved(self) -> "Recipe":
-        """With the numbers that hang on the update rule filled in, so that a file of it says all."""
+    def resolved(self) -> "Config":
+        """A copy with the defaults that depend on the update rule filled in, so that its file is complete."""
         rule = self.update
         rate = LEARNING_RATES[rule.update] if rule.learning_rate is None else rule.learning_rate
         decay = (1e-4 if rule.update == "adamw" else 0.0) if rule.weight_decay is None else rule.weight_decay

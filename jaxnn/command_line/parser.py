@@ -1,4 +1,4 @@
-"""The command line: parsing only. What the commands do is in `jaxnn.commands`.
+"""The command line: parsing only. What the commands do is in `command_line/commands`.
 
 The dataclasses below are the commands; tyro reads their fields, types and docstrings. Needs the extra `cli`.
 """
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import jax
 
 from jaxnn.command_line import commands
-from jaxnn.command_line.config import Recipe
+from jaxnn.command_line.config import Config
 from jaxnn.optional import require
 
 tyro = require("tyro", "cli")
@@ -25,7 +25,7 @@ OptionalFolder = Annotated[Path | None, tyro.conf.Positional]
 
 
 @dataclass(frozen=True)
-class Train(Recipe):
+class Train(Config):
     """Train a network on a data set and write a folder with all that came of it."""
 
     output: Path | None = None
@@ -34,7 +34,7 @@ class Train(Recipe):
     """Show a progress bar."""
 
     def act(self) -> int:
-        return commands.train(_recipe(self), self.output, self.progress)
+        return commands.train(_config(self), self.output, self.progress)
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Compare(Recipe):
-    """Hold the hand-written gradient of a run, of what train would make or of any model against the automatic one.
+class Compare(Config):
+    """Compare the hand-written gradient of a run, of what train would make or of any model with the automatic one.
 
     Exit status 1 if they differ."""
 
@@ -65,20 +65,20 @@ class Compare(Recipe):
     model: str | None = None
     """module.py:name or package.module:name: a layer, or a function that makes one, in the network's place."""
     save: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """File to write the comparison to, by its ending .json, .md or .png; may be given several times."""
+    """File to write the comparison to, ending in .json, .md or .png; may be given several times."""
     every_rule: bool = False
-    """Judge each layer's own rule even where all gradients agree."""
+    """Check each layer's own rule even where all gradients agree."""
     rows: int | None = None
     """Examples to compare on; None means those of a step, at most 32."""
 
     def act(self) -> int:
         return commands.compare(
-            self.run, _recipe(self), model=self.model, save=self.save, every_rule=self.every_rule, rows=self.rows
+            self.run, _config(self), model=self.model, save=self.save, every_rule=self.every_rule, rows=self.rows
         )
 
 
 @dataclass(frozen=True)
-class Summary(Recipe):
+class Summary(Config):
     """Show layers, output shapes, parameters and cache bytes, of a run or of what train would make."""
 
     run: OptionalFolder = None
@@ -87,14 +87,14 @@ class Summary(Recipe):
     """Show what each layer keeps for backward, by hand and by jax.grad, and what Remat around it would save."""
 
     def act(self) -> int:
-        return commands.summary(self.run, _recipe(self), self.memory)
+        return commands.summary(self.run, _config(self), self.memory)
 
 
 @dataclass(frozen=True)
-class Aot(Recipe):
+class Aot(Config):
     """Compile a training step for an accelerator that isn't here, and show what it costs by hand and by machine.
 
-    It is the compiler's own count, without autotuning. A TPU's compiler is in the extra aot, an H100's in cuda13."""
+    The counts are the compiler's own, without autotuning. A TPU's compiler is in the extra aot, an H100's in cuda13."""
 
     run: OptionalFolder = None
     """Folder that train wrote; None means the network of the options below."""
@@ -103,10 +103,10 @@ class Aot(Recipe):
     target: Literal["h100", "h100x4", "v5e", "v5ex4"] = "v5e"
     """One NVIDIA H100 or four, one chip of a TPU v5e or four."""
     save: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """File to write the table to, by its ending .json or .md; may be given several times."""
+    """File to write the table to, ending in .json or .md; may be given several times."""
 
     def act(self) -> int:
-        return commands.aot(self.run, _recipe(self), target=self.target, model=self.model, save=self.save)
+        return commands.aot(self.run, _config(self), target=self.target, model=self.model, save=self.save)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,13 +124,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _recipe(command: Recipe) -> Recipe:
-    """The recipe in a command, without what is the command's own."""
-    return Recipe(**{each.name: getattr(command, each.name) for each in fields(Recipe)})
+def _config(command: Config) -> Config:
+    """The config in a command, without the command's own options."""
+    return Config(**{field.name: getattr(command, field.name) for field in fields(Config)})
 
 
 def _parsed(words: list[str]) -> Any:
-    """The command that the words ask for, or None if they ask for help, which is then printed.
+    """The command in the words, or None if they ask for help, which is then printed.
 
     Raises: ValueError for words that aren't understood.
     """
@@ -152,7 +152,7 @@ def _parsed(words: list[str]) -> Any:
 
 
 def _gist(box: str) -> str:
-    """What tyro's box says, in a line: its first paragraph, and the head of the second where that is a hint."""
+    """What tyro's box says, in one line: its first paragraph, and the start of the second where that is a hint."""
     paragraphs: list[list[str]] = [[]]
     for line in box.splitlines()[1:-1]:
         words = line.strip("│| ")

@@ -1,12 +1,12 @@
 """A run's folder: what training leaves behind, and how it is read back.
 
-    config.json          the recipe, what of the data the network depends on, and versions
+    config.json          the config, the problem (what the network depends on in the data), and versions
     metrics.jsonl        one line an epoch, written as training goes
-    result.json          how the run ended
+    result.json          how the run ended, and what it measured
     learning_curve.png   loss and accuracy by epoch
-    params.safetensors   params and state by their tree paths, with recipe and versions as metadata
+    params.safetensors   params and state by their tree paths, with config and versions as metadata
 
-Nothing is pickled and nothing is evaluated: the network is built anew from the recipe, and the arrays must fit it.
+Nothing is pickled and nothing is evaluated: the network is built again from the config, and the arrays must fit it.
 """
 
 import json
@@ -26,7 +26,7 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
 
 from jaxnn import __version__
 from jaxnn.arrays import PyTree
-from jaxnn.command_line.config import Problem, Recipe
+from jaxnn.command_line.config import Config, Problem
 from jaxnn.command_line.json_fields import as_json, from_json
 from jaxnn.layer import Layer
 from jaxnn.optional import require
@@ -40,7 +40,7 @@ METADATA = "jaxnn"
 
 
 class Learned(NamedTuple):
-    """What training made of a network's params and state."""
+    """A network's params and state after training."""
 
     params: PyTree
     state: PyTree
@@ -48,7 +48,7 @@ class Learned(NamedTuple):
 
 @contextmanager
 def new_folder(path: Path | None, name: str) -> Iterator[Path]:
-    """A folder that wasn't there: `path`, or runs/<name>-<date>-<time>. Taken away again if no epoch was finished.
+    """A folder that wasn't there: `path`, or runs/<name>-<date>-<time>. Removed again if no epoch was finished.
 
     Raises: FileExistsError if `path` is there: no run is ever overwritten.
     """
@@ -79,7 +79,7 @@ def _dated(name: str) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """What the bits of a run depend on, beside its recipe."""
+    """What the bits of a run depend on beside its config."""
     return {
         "jaxnn": __version__,
         "jax": jax.__version__,
@@ -91,17 +91,17 @@ def versions() -> dict[str, str]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """As JSON, which knows neither NaN nor infinity: null."""
+    """Write JSON, in which NaN and infinity are null: it has neither."""
     path.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
 
 
-def write_config(folder: Path, recipe: Recipe, problem: Problem) -> None:
-    content = {"recipe": as_json(recipe), "problem": as_json(problem), "versions": versions()}
+def write_config(folder: Path, config: Config, problem: Problem) -> None:
+    content = {"config": as_json(config), "problem": as_json(problem), "versions": versions()}
     write_json(folder / CONFIG, content)
 
 
-def read_config(folder: Path) -> tuple[Recipe, Problem]:
-    """The recipe of a run, and what of its data the network depends on.
+def read_config(folder: Path) -> tuple[Config, Problem]:
+    """The config of a run, and its problem: what its network depends on in the data.
 
     Raises: FileNotFoundError if the folder isn't a run's; ValueError if its config can't be understood.
     """
@@ -112,26 +112,26 @@ def read_config(folder: Path) -> tuple[Recipe, Problem]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} isn't JSON ({error}): train again") from error
-    if not isinstance(content, dict) or not {"recipe", "problem"} <= set(content):
-        raise ValueError(f"{path} should have a recipe and a problem: give a folder that train wrote")
-    recipe = from_json(Recipe, content["recipe"], f"{path}: recipe")
-    return recipe, from_json(Problem, content["problem"], f"{path}: problem")
+    if not isinstance(content, dict) or not {"config", "problem"} <= set(content):
+        raise ValueError(f"{path} should have a config and a problem: give a folder that this version's train wrote")
+    config = from_json(Config, content["config"], f"{path}: config")
+    return config, from_json(Problem, content["problem"], f"{path}: problem")
 
 
-def write_params(folder: Path, net: Layer, recipe: Recipe, learned: Learned) -> None:
+def write_params(folder: Path, net: Layer, config: Config, learned: Learned) -> None:
     """Params and state in one file, each array under its tree path, such as `params[2].weight`."""
     arrays, _ = _by_name(learned)
-    # safetensors writes memory as it lies, so each array must lie in row-major order.
+    # safetensors writes memory as it is, so each array must be in row-major order.
     arrays = {name: np.array(leaf, order="C") for name, leaf in arrays.items()}
-    # One entry: safetensors writes several in no fixed order, and equal runs shall give equal bytes.
-    metadata = {METADATA: json.dumps({"network": repr(net), "recipe": as_json(recipe), "versions": versions()})}
+    # One entry: safetensors writes several in no fixed order, and equal runs should give equal bytes.
+    metadata = {METADATA: json.dumps({"network": repr(net), "config": as_json(config), "versions": versions()})}
     require("safetensors.numpy", "cli").save_file(arrays, folder / PARAMS, metadata=metadata)
 
 
 def read_params(folder: Path, net: Layer, problem: Problem) -> Learned:
-    """What a run learned, if it fits the network that the run's recipe makes.
+    """The params and state of a run, if they fit the network that the run's config makes.
 
-    Raises: FileNotFoundError; ValueError if the file is damaged, or its network, names, shapes or dtypes are others.
+    Raises: FileNotFoundError; ValueError if the file is damaged, or its network, names, shapes or dtypes differ.
     """
     path = folder / PARAMS
     if not path.is_file():
@@ -140,15 +140,15 @@ def read_params(folder: Path, net: Layer, problem: Problem) -> Learned:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it isn't a dict)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it isn't a dict)
     except (safetensors.SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} isn't a whole safetensors file ({error}): train again") from error
     expected, structure = _by_name(Learned(*jax.eval_shape(lambda: net.init(jax.random.key(0), problem.shape))))
     _require_equal(path, "network", repr(net), metadata.get("network"))
-    _require_equal(path, "names", sorted(expected), sorted(found))
+    _require_equal(path, "names", sorted(expected), sorted(arrays))
     for name, like in expected.items():
-        _require_equal(path, name, f"{like.dtype}{list(like.shape)}", f"{found[name].dtype}{list(found[name].shape)}")
-    return tree_unflatten(structure, [jax.numpy.asarray(found[name]) for name in expected])
+        _require_equal(path, name, f"{like.dtype}{list(like.shape)}", f"{arrays[name].dtype}{list(arrays[name].shape)}")
+    return tree_unflatten(structure, [jax.numpy.asarray(arrays[name]) for name in expected])
 
 
 def _by_name(learned: Learned) -> tuple[dict[str, Any], Any]:
@@ -156,9 +156,9 @@ def _by_name(learned: Learned) -> tuple[dict[str, Any], Any]:
     return {keystr(path).removeprefix("."): leaf for path, leaf in leaves}, structure
 
 
-def _require_equal(path: Path, what: str, expected: Any, found: Any) -> None:
-    if expected != found:
-        raise ValueError(f"{path} doesn't fit the recipe in {CONFIG}: {what} should be {expected}, got {found}")
+def _require_equal(path: Path, what: str, expected: Any, got: Any) -> None:
+    if expected != got:
+        raise ValueError(f"{path} doesn't fit the config in {CONFIG}: {what} should be {expected}, got {got}")
 
 
 def _finite(content: Any) -> Any:

@@ -10,16 +10,17 @@ import pytest
 import jaxnn
 from jaxnn.command_line.config import (
     LEARNING_RATES,
+    Config,
     Data,
     Network,
     Objective,
     Problem,
-    Recipe,
     Training,
     Update,
 )
 from jaxnn.networks import models
 from jaxnn.networks.models import ACTIVATIONS, INITIALIZERS
+from jaxnn.objective.losses import n_classes
 from jaxnn.training import augment, schedules
 
 
@@ -63,12 +64,12 @@ def test_links_of_a_chain_stand_in_order():
 
 
 def test_adamw_has_its_own_decay():
-    recipe = Recipe(update=Update("adamw")).resolved()
-    assert recipe.update.rule(1) == jaxnn.adamw(0.001, weight_decay=1e-4)
+    config = Config(update=Update("adamw")).resolved()
+    assert config.update.rule(1) == jaxnn.adamw(0.001, weight_decay=1e-4)
 
 
 def test_a_number_needs_no_schedule():
-    assert Recipe().resolved().update.rule(1) == jaxnn.gradient_descent(0.2)
+    assert Config().resolved().update.rule(1) == jaxnn.gradient_descent(0.2)
 
 
 def test_cosine_ends_with_the_run():
@@ -90,11 +91,13 @@ def test_losses_and_penalties():
 @pytest.mark.parametrize("loss", choices(Objective, "loss"))
 def test_every_loss_takes_labels_or_numbers(loss):
     objective = Objective(loss)
-    takes_labels = objective.loss_function().check
+    loss_function = objective.loss_function()
     if objective.of_classes:
-        assert takes_labels(np.zeros(5, int), (3,)) == 3
+        loss_function.check(np.zeros(5, int), (3,))
+        assert n_classes(loss_function, np.zeros(5, int), (3,)) == 3
     else:
-        assert takes_labels(np.zeros((5, 3)), (3,)) is None
+        loss_function.check(np.zeros((5, 3)), (3,))
+        assert n_classes(loss_function, np.zeros((5, 3)), (3,)) is None
         with pytest.raises(ValueError, match=f"--label-smoothing is for the cross-entropies: leave it out of {loss}"):
             replace(objective, label_smoothing=0.1).loss_function()
 
@@ -127,8 +130,8 @@ def test_fractions_are_fractions(field):
         update.rule(10)
 
 
-def test_the_network_has_the_recipes_layers():
-    net = Recipe(
+def test_the_network_has_the_configs_layers():
+    net = Config(
         network=Network(hidden=(3,), activation="sigmoid", output_activation="softmax", init="normal", dropout=0.5)
     ).net(Problem((8,), 2, 2, 0.1))
     normal = jaxnn.Normal()

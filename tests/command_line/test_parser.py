@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxnn.command_line import commands, parser
-from jaxnn.command_line.config import Data, Network, Objective, Recipe, Training, Update
+from jaxnn.command_line.config import Config, Data, Network, Objective, Training, Update
 from jaxnn.command_line.parser import main
 
 
@@ -30,13 +30,13 @@ def test_the_first_example_of_the_design(asked):
         "--learning-rate 0.1 --epochs 10"
     )
     assert main(line.split()) == 0
-    recipe = Recipe(
+    config = Config(
         Data("fashion-mnist"),
         Network(hidden=(256, 128, 100)),
         update=Update(learning_rate=0.1),
         training=Training(batch_size=128, epochs=10),
     )
-    assert asked == [("train", recipe, None, True)]
+    assert asked == [("train", config, None, True)]
 
 
 def test_the_second_example_of_the_design(asked):
@@ -45,42 +45,42 @@ def test_the_second_example_of_the_design(asked):
         "--loss half-squared-error --init normal --loop mbgd --batch-size 10 --learning-rate 3 --epochs 30"
     )
     assert main(line.split()) == 0
-    recipe = Recipe(
+    config = Config(
         Data("mnist", "FOLDER"),
         Network(hidden=(30,), activation="sigmoid", output_activation="sigmoid", init="normal"),
         Objective("half-squared-error"),
         Update(learning_rate=3.0),
         Training(batch_size=10, epochs=30),
     )
-    assert asked == [("train", recipe, None, True)]
+    assert asked == [("train", config, None, True)]
 
 
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("train", ("train", Recipe(), None, True)),
-        ("train --no-progress --output a/b", ("train", Recipe(), "a/b", False)),
-        ("train --batch-norm", ("train", Recipe(network=Network(batch_norm=True)), None, True)),
-        ("train --hidden", ("train", Recipe(network=Network(hidden=())), None, True)),
+        ("train", ("train", Config(), None, True)),
+        ("train --no-progress --output a/b", ("train", Config(), "a/b", False)),
+        ("train --batch-norm", ("train", Config(network=Network(batch_norm=True)), None, True)),
+        ("train --hidden", ("train", Config(network=Network(hidden=())), None, True)),
         ("evaluate a", ("evaluate", "a", None, None, "test")),
         ("evaluate a --data b.npz --split train", ("evaluate", "a", "b.npz", None, "train")),
-        ("compare a", ("compare", "a", Recipe(), None, (), False, None)),
-        ("compare", ("compare", None, Recipe(), None, (), False, None)),
-        ("compare --hidden 3 --rows 9", ("compare", None, Recipe(network=Network(hidden=(3,))), None, (), False, 9)),
+        ("compare a", ("compare", "a", Config(), None, (), False, None)),
+        ("compare", ("compare", None, Config(), None, (), False, None)),
+        ("compare --hidden 3 --rows 9", ("compare", None, Config(network=Network(hidden=(3,))), None, (), False, 9)),
         (
             "compare --save a.md --save b.png --model m.py:net --every-rule",
-            ("compare", None, Recipe(), "m.py:net", (Path("a.md"), Path("b.png")), True, None),
+            ("compare", None, Config(), "m.py:net", (Path("a.md"), Path("b.png")), True, None),
         ),
-        ("summary", ("summary", None, Recipe(), False)),
-        ("summary a", ("summary", "a", Recipe(), False)),
-        ("summary --hidden 3", ("summary", None, Recipe(network=Network(hidden=(3,))), False)),
-        ("aot a --save b.md", ("aot", "a", Recipe(), "v5e", None, (Path("b.md"),))),
-        ("aot --model m:net --target h100x4", ("aot", None, Recipe(), "h100x4", "m:net", ())),
+        ("summary", ("summary", None, Config(), False)),
+        ("summary a", ("summary", "a", Config(), False)),
+        ("summary --hidden 3", ("summary", None, Config(network=Network(hidden=(3,))), False)),
+        ("aot a --save b.md", ("aot", "a", Config(), "v5e", None, (Path("b.md"),))),
+        ("aot --model m:net --target h100x4", ("aot", None, Config(), "h100x4", "m:net", ())),
     ],
 )
 def test_words_become_commands(asked, line, what):
     assert main(line.split()) == 0
-    words = [str(each) if hasattr(each, "parts") else each for each in asked[0]]
+    words = [str(word) if isinstance(word, Path) else word for word in asked[0]]
     assert words == list(what)
 
 

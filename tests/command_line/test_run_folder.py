@@ -10,13 +10,13 @@ from safetensors.numpy import save_file
 
 import jaxnn
 from jaxnn.command_line import run_folder
-from jaxnn.command_line.config import Network, Problem, Recipe
+from jaxnn.command_line.config import Config, Network, Problem
 from jaxnn.command_line.json_fields import as_json
 from jaxnn.command_line.run_folder import CONFIG, METRICS, PARAMS, Learned
 
-RECIPE = Recipe(network=Network(hidden=(3,), batch_norm=True))
+SMALL = Config(network=Network(hidden=(3,), batch_norm=True))
 PROBLEM = Problem((4,), 2, 2, 1.0)
-NET = RECIPE.net(PROBLEM)
+NET = SMALL.net(PROBLEM)
 
 
 @pytest.fixture
@@ -26,19 +26,19 @@ def learned(key):
 
 @pytest.fixture
 def folder(tmp_path, learned):
-    run_folder.write_config(tmp_path, RECIPE, PROBLEM)
-    run_folder.write_params(tmp_path, NET, RECIPE, learned)
+    run_folder.write_config(tmp_path, SMALL, PROBLEM)
+    run_folder.write_params(tmp_path, NET, SMALL, learned)
     return tmp_path
 
 
 def test_what_is_written_is_read(folder, learned):
-    assert run_folder.read_config(folder) == (RECIPE, PROBLEM)
+    assert run_folder.read_config(folder) == (SMALL, PROBLEM)
     read = run_folder.read_params(folder, NET, PROBLEM)
     assert jax.tree.structure(read) == jax.tree.structure(learned)
     jax.tree.map(np.testing.assert_array_equal, read, learned)
 
 
-def test_arrays_stand_under_their_tree_paths_beside_recipe_and_versions(folder):
+def test_arrays_stand_under_their_tree_paths_beside_config_and_versions(folder):
     with safe_open(folder / PARAMS, framework="numpy") as file:
         names, metadata = set(file.keys()), file.metadata()
     assert names == {
@@ -53,13 +53,13 @@ def test_arrays_stand_under_their_tree_paths_beside_recipe_and_versions(folder):
     metadata = json.loads(metadata["jaxnn"])
     assert metadata["network"] == repr(NET)
     assert metadata["versions"]["jaxnn"] == jaxnn.__version__
-    assert metadata["recipe"] == json.loads(json.dumps(as_json(RECIPE)))
+    assert metadata["config"] == json.loads(json.dumps(as_json(SMALL)))
 
 
 def test_equal_runs_give_equal_bytes(folder, learned):
     once = (folder / PARAMS).read_bytes()
     for _ in range(5):
-        run_folder.write_params(folder, NET, RECIPE, learned)
+        run_folder.write_params(folder, NET, SMALL, learned)
         assert (folder / PARAMS).read_bytes() == once
 
 
@@ -109,8 +109,8 @@ def test_a_truncated_file_is_refused(folder):
     ("content", "words"),
     [
         ("{", "isn't JSON"),
-        ("[]", "should have a recipe and a problem"),
-        ('{"recipe": {}, "problem": {}}', "recipe should have the fields of a Recipe"),
+        ("[]", "should have a config and a problem"),
+        ('{"config": {}, "problem": {}}', "config should have the fields of a Config"),
     ],
 )
 def test_a_damaged_config_is_refused(tmp_path, content, words):

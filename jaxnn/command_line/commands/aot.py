@@ -6,41 +6,41 @@ from pathlib import Path
 from typing import Any
 
 from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
-from jaxnn.command_line.commands.setting import examples, recipe_of, setting
-from jaxnn.command_line.config import Recipe
+from jaxnn.command_line.commands.setting import config_of, prepare, setting
+from jaxnn.command_line.config import Config
 from jaxnn.command_line.report import COST_ROWS, cost_cells, print_costs
 from jaxnn.costs.aot import LABEL, Cost, best, costs, mesh
 
 
-def aot(run: Path | None, recipe: Recipe, *, target: str, model: str | None = None, save: Sequence[Path] = ()) -> int:
-    """Print what a step of a run's network, of the recipe's or of a model costs, by hand and by machine; and save it.
+def aot(run: Path | None, config: Config, *, target: str, model: str | None = None, save: Sequence[Path] = ()) -> int:
+    """Print what a training step costs, by hand and by machine, and save it.
 
-    The rows of a step, its loss, penalty and update are the recipe's.
+    The network is a run's, the model or the config's; batch size, loss, penalty and update are the config's.
     """
     for path in save:
         if path.suffix not in (".json", ".md"):
             raise ValueError(f"costs are saved as .json or .md, got {path.name!r}")
-    require_one_network(run, recipe, model)
-    recipe, problem = recipe_of(run, recipe)
-    recipe = recipe.resolved()
-    with setting(recipe):
+    require_one_network(run, config, model)
+    config, problem = config_of(run, config)
+    config = config.resolved()
+    with setting(config):
         mesh(target)  # before any data is read: its compiler may be missing
-        found = examples(recipe, problem)
-        net = recipe.net(found.problem) if model is None else named_model(model)
-        loss, n = recipe.objective.loss_function(), len(found.train[0])
-        n_rows = recipe.training.rows_a_step(n)
+        prepared = prepare(config, problem)
+        net = config.net(prepared.problem) if model is None else named_model(model)
+        loss, n = config.objective.loss_function(), len(prepared.train[0])
+        n_rows = config.training.rows_a_step(n)
         if n_rows % mesh(target).size:
             raise ValueError(
                 f"{n_rows} examples a step can't be shared equally by the {mesh(target).size} devices of {target}: "
                 f"give a --batch-size that is a multiple of {mesh(target).size}"
             )
-        x, y = (each[:n_rows] for each in found.train)
+        x, y = (array[:n_rows] for array in prepared.train)
         if model is not None:
-            require_fit(model, net, loss, (x, y), found.name)
-        penalty, rule = recipe.objective.penalty(), recipe.update.rule(recipe.training.n_steps(n))
+            require_fit(model, net, loss, (x, y), prepared.name)
+        penalty, rule = config.objective.penalty(), config.update.rule(config.training.n_steps(n))
         compiled = best(costs(target, net, loss, x, y, rule, penalty))
-    of = run or model or f"a network for {found.name}"
-    title = f"A training step of {of} on {n_rows} examples, for {target}: {LABEL}"
+    network = run or model or f"a network for {prepared.name}"
+    title = f"A training step of {network} on {n_rows} examples, for {target}: {LABEL}"
     print_costs(title, compiled)
     for path in save:
         text = _as_json(title, target, compiled) if path.suffix == ".json" else _as_markdown(title, compiled)

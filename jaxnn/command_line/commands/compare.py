@@ -8,8 +8,8 @@ import jax
 from jaxnn import audit
 from jaxnn.audit.network.comparison import require_ending
 from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
-from jaxnn.command_line.commands.setting import examples, first_batch, recipe_of, setting
-from jaxnn.command_line.config import Recipe
+from jaxnn.command_line.commands.setting import config_of, first_batch, prepare, setting
+from jaxnn.command_line.config import Config
 from jaxnn.command_line.report import print_comparison
 from jaxnn.command_line.run_folder import read_params
 from jaxnn.training.run import Keys
@@ -17,37 +17,37 @@ from jaxnn.training.run import Keys
 
 def compare(
     run: Path | None,
-    recipe: Recipe,
+    config: Config,
     *,
     model: str | None = None,
     save: Sequence[Path] = (),
     every_rule: bool = False,
     rows: int | None = None,
 ) -> int:
-    """Print the comparison on the first training examples, and save it; 0 if all gradients agree, else 1.
+    """Print the comparison on the first training examples, and save it; 0 if all gradients agree, otherwise 1.
 
-    The network is a run's as trained, or the model's or the one that the recipe would make, both as their seed starts
-    them; data, loss and penalty are the recipe's.
+    The network is a trained run's, or the model or the config's, both as the seed initialises them. Data, loss and
+    penalty are the config's.
     """
     for path in save:
         require_ending(path)
-    require_one_network(run, recipe, model)
-    recipe, problem = recipe_of(run, recipe)
-    with setting(recipe):
-        found = examples(recipe, problem)
-        net = recipe.net(found.problem) if model is None else named_model(model)
-        loss, batch = recipe.objective.loss_function(), first_batch(recipe, found, rows)
-        keys = Keys.of(jax.random.key(recipe.training.seed))
+    require_one_network(run, config, model)
+    config, problem = config_of(run, config)
+    with setting(config):
+        prepared = prepare(config, problem)
+        net = config.net(prepared.problem) if model is None else named_model(model)
+        loss, batch = config.objective.loss_function(), first_batch(config, prepared, rows)
+        keys = Keys.of(jax.random.key(config.training.seed))
         if model is not None:
-            require_fit(model, net, loss, batch, found.name)
+            require_fit(model, net, loss, batch, prepared.name)
         if run is not None:
-            params, state = read_params(run, net, found.problem)
+            params, state = read_params(run, net, prepared.problem)
         else:
-            params, state = net.init(keys.init, found.problem.shape, recipe.precision.dtype)
-        options = {"key": keys.noise, "penalty": recipe.objective.penalty(), "every_rule": every_rule}
+            params, state = net.init(keys.init, prepared.problem.shape, config.precision.dtype)
+        options = {"key": keys.noise, "penalty": config.objective.penalty(), "every_rule": every_rule}
         comparison = audit.compare(net, loss, params, state, *batch, **options)
-    of = run or model or f"a fresh network for {found.name}"
-    print(f"Manual and automatic gradients of {of} on {len(batch[0])} training examples")
+    network = run or model or f"a fresh network for {prepared.name}"
+    print(f"Manual and automatic gradients of {network} on {len(batch[0])} training examples")
     print_comparison(comparison)
     for path in save:
         comparison.save(path)

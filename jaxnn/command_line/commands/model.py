@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from jaxnn.command_line.commands.setting import Split
-from jaxnn.command_line.config import Network, Recipe
+from jaxnn.command_line.config import Config, Network
 from jaxnn.layer import Layer, require_layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.examples import checked
@@ -21,8 +21,8 @@ from jaxnn.training.examples import checked
 def named_model(model: str) -> Layer:
     """The layer of that name, or what the function of that name returns without arguments.
 
-    What the module imports is looked for in the file's folder first, or else in the working directory, as `python`
-    itself would.
+    What the module imports is looked for in the file's folder first, or for package.module in the working directory,
+    as `python` itself does.
     Raises: ValueError if there is no such module or name, or its code fails; TypeError if it isn't a layer.
     """
     source, _, name = model.rpartition(":")
@@ -36,26 +36,29 @@ def named_model(model: str) -> Layer:
         module = runpy.run_path(source, run_name=Path(source).stem) if is_file else vars(pkgutil.resolve_name(source))
     if name not in module:
         raise ValueError(f"--model: {source} has no {name!r}: give the name of a layer or of a function that makes one")
-    found = module[name]
-    if isinstance(found, type) or (callable(found) and not isinstance(found, Layer)):
+    layer = module[name]
+    if isinstance(layer, type) or (callable(layer) and not isinstance(layer, Layer)):
         with _blamed_on(source):
-            found = found()
-    require_layer(f"--model {model}", found)
-    return found
+            layer = layer()
+    require_layer(f"--model {model}", layer)
+    return layer
 
 
-def require_one_network(run: Path | None, recipe: Recipe, model: str | None) -> None:
-    """A run, a model and the options of a network exclude one another."""
+def require_one_network(run: Path | None, config: Config, model: str | None) -> None:
+    """Raises: ValueError where a model comes with a run or with the options of a network."""
     if model is None:
         return
     if run is not None:
         raise ValueError("a run has its own network: give either its folder or --model")
-    if recipe.network != Network():
+    if config.network != Network():
         raise ValueError("a model is the whole network: give either --model or the options of train's network")
 
 
 def require_fit(model: str, net: Layer, loss: Loss, batch: Split, data: str) -> None:
-    """Take shapes alone through model and loss, so that what doesn't fit is said before anything is computed."""
+    """Trace model and loss with shapes alone, so that what doesn't fit is said before anything is computed.
+
+    Raises: ValueError.
+    """
     x: Any = batch[0]
 
     def output(key: jax.Array) -> jax.Array:
@@ -71,7 +74,7 @@ def require_fit(model: str, net: Layer, loss: Loss, batch: Split, data: str) -> 
 
 @contextmanager
 def _blamed_on(source: str) -> Iterator[None]:
-    """Whatever the user's own code raises is the user's mistake, told in one line."""
+    """Whatever the user's own code raises is the user's mistake, and is answered in one line."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""jaxnn train: from a recipe to a folder with a trained network."""
+"""jaxnn train: train a network, and write a folder with all that came of it."""
 
 import json
 import math
@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from jaxnn import audit
-from jaxnn.command_line.commands.setting import Examples, examples, first_batch, setting
-from jaxnn.command_line.config import Recipe
+from jaxnn.command_line.commands.setting import Prepared, first_batch, prepare, setting
+from jaxnn.command_line.config import Config
 from jaxnn.command_line.report import learning_curve, print_comparison, print_facts, print_layers
 from jaxnn.command_line.run_folder import (
     LEARNING_CURVE,
@@ -41,56 +41,56 @@ ENDED = {
 }
 
 
-def train(recipe: Recipe, output: Path | None, progress: bool) -> int:
+def train(config: Config, output: Path | None, progress: bool) -> int:
     """Train, show how it went and write the run's folder; 0, or 1 if the loss became NaN or infinite."""
     if output is not None:
         require_new(output)
-    recipe = recipe.resolved()
-    with setting(recipe):
-        return _train(recipe, output, progress)
+    config = config.resolved()
+    with setting(config):
+        return _train(config, output, progress)
 
 
-def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
-    found = examples(recipe)
-    problem, training = found.problem, recipe.training
-    n = len(found.train[0])
-    net, loss = recipe.net(problem), recipe.objective.loss_function()
-    penalty, rule = recipe.objective.penalty(), recipe.update.rule(training.n_steps(n))
+def _train(config: Config, output: Path | None, progress: bool) -> int:
+    prepared = prepare(config)
+    problem, training = prepared.problem, config.training
+    n = len(prepared.train[0])
+    net, loss = config.net(problem), config.objective.loss_function()
+    penalty, rule = config.objective.penalty(), config.update.rule(training.n_steps(n))
     loop, stopping = training.loop_function(), training.stopping()
-    if stopping is not None and found.validation is None:
+    if stopping is not None and prepared.validation is None:
         raise ValueError("--patience watches the validation loss, and none are held out: give --validation a number")
 
     key = jax.random.key(training.seed)
-    run = start(net, problem.shape, key=key, update=rule, dtype=recipe.precision.dtype)
-    _print_data(found)
-    print_layers(net, problem.shape, training.rows_a_step(n), found.x_dtype)
-    if recipe.objective.of_classes and recipe.network.output_activation != "none":
-        print(f"Note: {recipe.objective.loss} starts from logits; --output-activation none gives them\n")
-    x, y = first_batch(recipe, found)
+    run = start(net, problem.shape, key=key, update=rule, dtype=config.precision.dtype)
+    _print_data(prepared)
+    print_layers(net, problem.shape, training.rows_a_step(n), prepared.x_dtype)
+    if config.objective.of_classes and config.network.output_activation != "none":
+        print(f"Note: {config.objective.loss} starts from logits; --output-activation none gives them\n")
+    x, y = first_batch(config, prepared)
     options = {"key": run.keys.noise, "penalty": penalty, "costs": False}
     comparison = audit.compare(net, loss, run.params, run.state, x, y, **options)
     print(f"Manual and automatic gradients on {len(x)} training examples")
     print_comparison(comparison)
     print(flush=True)
 
-    with new_folder(output, found.name) as folder:
-        write_config(folder, recipe, problem)
+    with new_folder(output, prepared.name) as folder:
+        write_config(folder, config, problem)
         began = time.perf_counter()
         fitted = fit(
             loop,
             net,
             loss,
-            found.train,
+            prepared.train,
             epochs=training.epochs,
-            validation=found.validation,
+            validation=prepared.validation,
             run=run,
             stopping=stopping,
             log=folder / METRICS,
             progress=progress,
             update=rule,
             penalty=penalty,
-            metric=found.metric,
-            augment=recipe.data.augmentation(problem),
+            metric=prepared.metric,
+            augment=config.data.augmentation(problem),
             **training.options(),
         )
         seconds = time.perf_counter() - began
@@ -98,33 +98,33 @@ def _train(recipe: Recipe, output: Path | None, progress: bool) -> int:
         result = {
             "ended": fitted.ended,
             "epochs": len(fitted.history.loss),
-            **_measured(net, loss, learned, found),
+            **_measured(net, loss, learned, prepared),
             "seconds": seconds,
             "examples_per_second": _speed(folder / METRICS),
             "gradients_agree": comparison.ok,
             "gradient_error_float64": comparison.worst.float64_error,
             "versions": versions(),
         }
-        write_params(folder, net, recipe, learned)
+        write_params(folder, net, config, learned)
         write_json(folder / RESULT, result)
-        unit = "nat" if recipe.objective.of_classes else "1"
-        learning_curve(fitted.history, folder / LEARNING_CURVE, _title(found, recipe), unit)
+        unit = "nat" if config.objective.of_classes else "1"
+        learning_curve(fitted.history, folder / LEARNING_CURVE, _title(prepared, config), unit)
     _print_result(result, folder)
-    return _verdict(fitted, recipe)
+    return _verdict(fitted, config)
 
 
-def _title(found: Examples, recipe: Recipe) -> str:
-    network, training = recipe.network, recipe.training
-    of = network.title(math.prod(found.problem.shape), found.problem.n_out)
-    return f"{found.name}: {of}, {training.loop}, {recipe.update.update}, seed {training.seed}"
+def _title(prepared: Prepared, config: Config) -> str:
+    network, training = config.network, config.training
+    title = network.title(math.prod(prepared.problem.shape), prepared.problem.n_out)
+    return f"{prepared.name}: {title}, {training.loop}, {config.update.update}, seed {training.seed}"
 
 
-def _measured(net: Layer, loss: Loss, learned: Learned, found: Examples) -> dict[str, float]:
-    """Loss and accuracy of what is kept, on every split; the test examples are looked at here and nowhere else."""
+def _measured(net: Layer, loss: Loss, learned: Learned, prepared: Prepared) -> dict[str, float]:
+    """Loss and accuracy of the params that are kept, on every split. Test examples are used here and nowhere else."""
     numbers = {}
-    for name, split in (("training", found.train), ("validation", found.validation), ("test", found.test)):
+    for name, split in (("training", prepared.train), ("validation", prepared.validation), ("test", prepared.test)):
         if split is not None:
-            measured = evaluate(net, loss, *learned, split, metric=found.metric)
+            measured = evaluate(net, loss, *learned, split, metric=prepared.metric)
             numbers[f"{name}_loss"] = float(measured.loss)
             if measured.metric is not None:
                 numbers[f"{name}_accuracy"] = float(measured.metric)
@@ -132,15 +132,15 @@ def _measured(net: Layer, loss: Loss, learned: Learned, found: Examples) -> dict
 
 
 def _speed(metrics: Path) -> float:
-    """The median epoch's examples per second, without the first, which has the compilation in it."""
+    """Examples per second: the median over the epochs after the first, which includes compilation."""
     rows = [json.loads(line)["examples_per_second"] for line in metrics.read_text(encoding="utf-8").splitlines()]
     return statistics.median(rows[1:] or rows)
 
 
-def _print_data(found: Examples) -> None:
-    splits = {"training": found.train, "validation": found.validation, "test": found.test}
+def _print_data(prepared: Prepared) -> None:
+    splits = {"training": prepared.train, "validation": prepared.validation, "test": prepared.test}
     counts = ", ".join(f"{len(split[0]):,} {name}" for name, split in splits.items() if split is not None)
-    print(f"{found.name}: {counts} examples of shape {found.problem.shape}, {found.x_dtype}\n")
+    print(f"{prepared.name}: {counts} examples of shape {prepared.problem.shape}, {prepared.x_dtype}\n")
 
 
 def _print_result(result: dict[str, Any], folder: Path) -> None:
@@ -155,7 +155,7 @@ def _print_result(result: dict[str, Any], folder: Path) -> None:
     print_facts("Result", facts)
 
 
-def _verdict(fitted: Fit, recipe: Recipe) -> int:
+def _verdict(fitted: Fit, config: Config) -> int:
     losses = np.asarray(fitted.history.loss)
     if np.isfinite(losses).all():
         return 0
@@ -163,7 +163,7 @@ def _verdict(fitted: Fit, recipe: Recipe) -> int:
     what = "NaN" if math.isnan(losses[epoch - 1]) else "infinite"
     print(
         f"jaxnn train: the loss became {what} in epoch {epoch}: give a --learning-rate smaller than "
-        f"{recipe.update.learning_rate:g}, or clip the gradient with --clip-global-norm 1",
+        f"{config.update.learning_rate:g}, or clip the gradient with --clip-global-norm 1",
         file=sys.stderr,
     )
     return 1

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxnn import Dense, audit
-from jaxnn.command_line.commands.setting import examples
-from jaxnn.command_line.config import Data, Recipe
+from jaxnn.command_line.commands.setting import prepare
+from jaxnn.command_line.config import Config, Data
 from jaxnn.command_line.parser import main
 from jaxnn.training.run import start
 from jaxnn.training.updates import gradient_descent
@@ -103,7 +103,7 @@ def test_without_a_run_it_is_the_network_that_train_would_make(three_clouds, cap
     jax.tree.map(np.testing.assert_array_equal, params, run.params)
     assert options["key"] == run.keys.noise
     assert not options["every_rule"]
-    np.testing.assert_array_equal(x, examples(Recipe(Data(str(three_clouds)))).train[0][:20])
+    np.testing.assert_array_equal(x, prepare(Config(Data(str(three_clouds)))).train[0][:20])
 
 
 def test_rows_and_every_rule(three_clouds, compared):
@@ -114,11 +114,10 @@ def test_rows_and_every_rule(three_clouds, compared):
 
 
 def test_it_is_saved_by_its_ending(three_clouds, tmp_path, capsys, compared):
-    paths = [tmp_path / f"found.{ending}" for ending in ("json", "md", "png")]
+    paths = [tmp_path / f"comparison.{ending}" for ending in ("json", "md", "png")]
     words = [f"--save={path}" for path in paths]
     assert main(["compare", "--data", str(three_clouds), "--hidden", "--batch-size", "20", *words]) == 0
-    found = json.loads(paths[0].read_text())
-    assert found["ok"]
+    assert json.loads(paths[0].read_text())["ok"]
     assert paths[1].read_text().endswith("all gradients agree\n")
     assert paths[2].read_bytes().startswith(b"\x89PNG")
 
@@ -176,9 +175,9 @@ def test_what_contradicts_itself_is_refused_before_anything_is_computed(trained,
     model = f"--model={models}:right"
     refused = {
         (str(trained), model): "a run has its own network: give either its folder or --model",
-        (str(trained), "--hidden", "3"): "a run has its own recipe: give either its folder or options",
+        (str(trained), "--hidden", "3"): "a run has its own options: give either its folder or options",
         (model, "--hidden", "3"): "a model is the whole network",
-        (str(trained), f"--save={tmp_path / 'found.txt'}"): "is saved as .json, .md or .png, got 'found.txt'",
+        (str(trained), f"--save={tmp_path / 'comparison.txt'}"): "is saved as .json, .md or .png, got 'comparison.txt'",
         (str(trained), "--rows", "0"): "--rows 0 is out of range",
         (str(trained), "--rows", "61"): "clouds has 60 training examples",
     }

@@ -20,7 +20,7 @@ def test_it_reads_a_run(trained, capsys):
 
 def test_a_run_and_options_are_refused_in_one_line(trained, capsys):
     assert main(["summary", str(trained), "--hidden", "3"]) == 2
-    assert capsys.readouterr().err == "jaxnn summary: a run has its own recipe: give either its folder or options\n"
+    assert capsys.readouterr().err == "jaxnn summary: a run has its own options: give either its folder or options\n"
 
 
 def test_nothing_is_written(three_clouds, tmp_path, monkeypatch):

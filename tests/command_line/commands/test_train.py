@@ -88,9 +88,9 @@ def test_squared_error_gets_one_hot_labels_and_float64_is_float64(quick, tmp_pat
     assert main([*quick, *words.split(), "--gradient", "autodiff", "--output", str(folder)]) == 0
     assert json.loads((folder / RESULT).read_text())["test_accuracy"] > 0
     assert not jax.config.jax_enable_x64
-    recipe, problem = read_config(folder)
+    config, problem = read_config(folder)
     with jax.enable_x64(True):
-        params, _ = read_params(folder, recipe.net(problem), problem)
+        params, _ = read_params(folder, config.net(problem), problem)
         assert params[2].weight.dtype == np.float64
 
 
@@ -140,9 +140,9 @@ def test_images_are_augmented(tmp_path, words, unaudited):
     np.savez(tmp_path / "images.npz", x=rng.integers(0, 256, (20, 8, 8, 1)).astype(np.uint8), y=np.arange(20) % 3)
     options = f"train --data {tmp_path / 'images.npz'} --hidden 4 --epochs 2 --no-progress {words}".split()
     assert main([*options, "--output", str(tmp_path / "run")]) == 0
-    recipe, _ = read_config(tmp_path / "run")
-    assert recipe.data.augment == tuple(words.split(" --lo")[0].split()[1:])
-    plain = [word for word in options if word not in ("--augment", *recipe.data.augment)]
+    config, _ = read_config(tmp_path / "run")
+    assert config.data.augment == tuple(words.split(" --lo")[0].split()[1:])
+    plain = [word for word in options if word not in ("--augment", *config.data.augment)]
     assert main([*plain, "--output", str(tmp_path / "plain")]) == 0
     losses = [json.loads((tmp_path / name / RESULT).read_text())["training_loss"] for name in ("run", "plain")]
     assert losses[0] != losses[1]
@@ -195,6 +195,6 @@ def test_a_folder_that_exists_is_left_alone(quick, tmp_path, capsys, unaudited):
 
 
 @pytest.mark.slow
-def test_the_default_recipe_learns_digits(tmp_path):
+def test_the_default_config_learns_digits(tmp_path):
     assert main(["train", "--no-progress", "--output", str(tmp_path / "run")]) == 0
     assert json.loads((tmp_path / "run" / RESULT).read_text())["test_accuracy"] >= 0.95

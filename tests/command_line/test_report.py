@@ -10,16 +10,12 @@ import pytest
 import jaxnn
 from jaxnn.arrays import n_bytes, size
 from jaxnn.command_line.report import (
-    COST_ROWS,
     LayerRow,
-    cost_cells,
     layer_rows,
     learning_curve,
-    print_costs,
     print_facts,
     print_layers,
 )
-from jaxnn.costs.aot import BY_HAND, CHECKPOINT, Compiled, Cost
 from jaxnn.networks.models import mlp
 from jaxnn.training.run import History
 
@@ -59,27 +55,6 @@ def test_tables_fit_the_terminal(capsys, monkeypatch):
     assert max(map(len, out.splitlines())) <= 60
     assert "[red]runs/a" in out
     assert "0.9700" in out
-
-
-def test_costs_have_a_column_each(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    facts = Compiled(1_000, 2, 3, 4e6, float("nan"), 5, {"convolution": 6, "gemm": 1}, {})
-    found = [Cost(BY_HAND, "as written", facts), Cost(CHECKPOINT, "products kept", facts._replace(temporary_bytes=7))]
-    assert cost_cells(found[0]) == (
-        BY_HAND,
-        "as written",
-        "1,000",
-        "not counted",
-        "4,000,000",
-        "5",
-        "6 convolution, 1 gemm",
-        "none",
-    )
-    assert len(cost_cells(found[0])) == len(COST_ROWS)
-    print_costs("A step", found)
-    out = capsys.readouterr().out
-    assert "bytes of temporaries   1,000                   7" in out
-    assert max(map(len, out.splitlines())) <= 80
 
 
 def columns(n, **changed):

@@ -1,14 +1,15 @@
 """jaxnn aot: what a training step costs on an accelerator that isn't here."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
 from jaxnn.command_line.commands.setting import config_of, prepare, setting
 from jaxnn.command_line.config import Config
-from jaxnn.command_line.report import COST_ROWS, cost_cells, print_costs
+from jaxnn.command_line.report import print_table
 from jaxnn.costs.aot import LABEL, Cost, best, costs, mesh
 
 
@@ -38,22 +39,43 @@ def aot(run: Path | None, config: Config, *, target: str, model: str | None = No
         if model is not None:
             require_fit(model, net, loss, (x, y), prepared.name)
         penalty, rule = config.objective.penalty(), config.update.rule(config.training.n_steps(n))
-        compiled = best(costs(target, net, loss, x, y, rule, penalty))
+        step_costs = best(costs(target, net, loss, x, y, rule, penalty))
     network = run or model or f"a network for {prepared.name}"
     title = f"A training step of {network} on {n_rows} examples, for {target}: {LABEL}"
-    print_costs(title, compiled)
+    print_costs(title, step_costs)
     for path in save:
-        text = _as_json(title, target, compiled) if path.suffix == ".json" else _as_markdown(title, compiled)
+        text = _as_json(title, target, step_costs) if path.suffix == ".json" else _as_markdown(title, step_costs)
         path.write_text(text, encoding="utf-8")
     return 0
 
 
-def _as_json(title: str, target: str, compiled: Sequence[Cost]) -> str:
-    rows: list[Any] = [{"gradient": cost.kind, "form": cost.form} | cost.compiled._asdict() for cost in compiled]
+ROWS = ("", "form", "bytes of temporaries", "bytes moved", "FLOPs", "fusions", "library calls", "collectives")
+
+
+def cost_cells(cost: Cost) -> tuple[str, ...]:
+    """What one form of a step costs, in the words of `ROWS`."""
+    compiled = cost.compiled
+    calls, collectives = (
+        ", ".join(f"{n} {name}" for name, n in counts.items()) or "none"
+        for counts in (compiled.library_calls, compiled.collectives)
+    )
+    numbers = (compiled.temporary_bytes, compiled.bytes_accessed, compiled.flops, compiled.fusions)
+    counted = ("not counted" if math.isnan(number) else f"{number:,.0f}" for number in numbers)
+    return cost.kind, cost.form, *counted, calls, collectives
+
+
+def print_costs(title: str, step_costs: Iterable[Cost]) -> None:
+    """What a training step costs on each device, by hand and by machine: a column for each form."""
+    columns, *rows = zip(ROWS, *map(cost_cells, step_costs), strict=True)
+    print_table(title, columns, rows)
+
+
+def _as_json(title: str, target: str, step_costs: Sequence[Cost]) -> str:
+    rows: list[Any] = [{"gradient": cost.kind, "form": cost.form} | cost.compiled._asdict() for cost in step_costs]
     return json.dumps({"title": title, "target": target, "rows": rows}, indent=1) + "\n"
 
 
-def _as_markdown(title: str, compiled: Sequence[Cost]) -> str:
-    first, *rest = zip(COST_ROWS, *map(cost_cells, compiled), strict=True)
+def _as_markdown(title: str, step_costs: Sequence[Cost]) -> str:
+    first, *rest = zip(ROWS, *map(cost_cells, step_costs), strict=True)
     rows = [first, ["---"] * len(first), *rest]
     return "\n".join([title, "", *(f"| {' | '.join(row)} |" for row in rows), ""])

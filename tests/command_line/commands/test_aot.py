@@ -9,6 +9,7 @@ import pytest
 
 from jaxnn import Dense
 from jaxnn.command_line.commands import aot as command
+from jaxnn.command_line.commands.aot import ROWS, cost_cells, print_costs
 from jaxnn.command_line.parser import Aot, main
 from jaxnn.costs import aot
 from jaxnn.networks.wrapped import Wrapped
@@ -47,6 +48,30 @@ def test_the_table_of_a_fresh_network(asked, three_clouds, capsys):
     assert f"on 20 examples, for v5ex4: {aot.LABEL}" in out
     for kind in aot.KINDS:
         assert kind.split()[0] in out
+
+
+def test_costs_have_a_column_each(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    facts = aot.Compiled(1_000, 2, 3, 4e6, float("nan"), 5, {"convolution": 6, "gemm": 1}, {})
+    costs = [
+        aot.Cost(aot.BY_HAND, "as written", facts),
+        aot.Cost(aot.CHECKPOINT, "products kept", facts._replace(temporary_bytes=7)),
+    ]
+    assert cost_cells(costs[0]) == (
+        aot.BY_HAND,
+        "as written",
+        "1,000",
+        "not counted",
+        "4,000,000",
+        "5",
+        "6 convolution, 1 gemm",
+        "none",
+    )
+    assert len(cost_cells(costs[0])) == len(ROWS)
+    print_costs("A step", costs)
+    out = capsys.readouterr().out
+    assert "bytes of temporaries   1,000                   7" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_it_is_saved(asked, three_clouds, tmp_path):

@@ -79,15 +79,17 @@ class Compare(Config):
 
 @dataclass(frozen=True)
 class Summary(Config):
-    """Show layers, output shapes, parameters and cache bytes, of a run or of what train would make."""
+    """Show layers, output shapes, parameters and cache bytes, of a run, of what train would make or of any model."""
 
     run: OptionalFolder = None
     """Folder that train wrote; None means the network of the options below."""
+    model: str | None = None
+    """module.py:name or package.module:name: a layer, or a function that makes one, in the network's place."""
     memory: bool = False
     """Show what each layer keeps for backward, by hand and by jax.grad, and what Remat around it would save."""
 
     def act(self) -> int:
-        return commands.summary(self.run, _config(self), self.memory)
+        return commands.summary(self.run, _config(self), model=self.model, memory=self.memory)
 
 
 @dataclass(frozen=True)

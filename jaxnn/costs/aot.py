@@ -1,7 +1,7 @@
-"""Ahead of time: what a training step costs on an accelerator that isn't here, by the count of its own compiler.
+"""Ahead of time: what a training step costs on an accelerator that isn't here, as its own compiler counts it.
 
-XLA compiles for a GPU or a TPU on a machine that has none, and says how much temporary memory the program takes, and
-how many operations. Nothing runs, so nothing is tuned by running it: all is the compiler's first choice.
+XLA compiles for a GPU or a TPU on a machine that has none, and says how much temporary memory the program takes and
+how many operations. Nothing runs, so the compiler tunes nothing by running it: all is its first choice.
 
     TARGETS          the accelerators, by name
     mesh             the devices of one
@@ -12,11 +12,11 @@ how many operations. Nothing runs, so nothing is tuned by running it: all is the
 Needs the compiler of the target: libtpu (extra `aot`) for TPUs, JAX's CUDA plugin (extra `cuda13`) for GPUs.
 """
 
-import dataclasses
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,11 +30,10 @@ from jax.sharding import PartitionSpec as P
 
 from jaxnn.arrays import PyTree
 from jaxnn.audit.network.idiomatic import idiomatic, idiomatic_loss
-from jaxnn.layer import Backward, Forward, Layer, walk
-from jaxnn.layers.batch_norm import BatchNorm
+from jaxnn.costs.series import says
+from jaxnn.layer import Backward, Forward, Layer, is_composite
 from jaxnn.mesh_axes import mean_over, own_key
-from jaxnn.networks.combinators import Remat, Serial
-from jaxnn.networks.rebuild import mapped
+from jaxnn.networks.rebuild import mapped, own_copy, rebuilt
 from jaxnn.networks.wrapped import Wrapped
 from jaxnn.objective.gradient import GradientFunction, autodiff, backprop
 from jaxnn.objective.losses import Loss
@@ -64,9 +63,9 @@ TARGETS = {
 class Compiled(NamedTuple):
     """What a compiler says of its program, for each device.
 
-    Memory in bytes: of temporaries, arguments and outputs; floating-point operations and bytes read and written of a
-    call, NaN where it doesn't count them; how many fusions; how many calls of each library routine, with convolutions
-    and matrix products that the compiler has routines of its own for; how many collectives of each kind.
+    Bytes of temporaries, arguments and outputs. Floating-point operations of a call, and bytes that it reads and
+    writes: NaN where the compiler doesn't count them. The number of fusions, of calls by library routine (convolutions
+    and matrix products among them, for which the compiler has routines of its own), and of collectives by kind.
     """
 
     temporary_bytes: int
@@ -81,8 +80,7 @@ class Compiled(NamedTuple):
 
 @lru_cache
 def mesh(target: str) -> Mesh:
-    """The devices of a target, along the axis "devices" that `parallel.data_parallel` has. They are compiled for, and
-    hold nothing.
+    """The devices of a target, along the axis "devices" as in `jaxnn.data_parallel`: to compile for, not to run on.
 
     Raises: ValueError for a name that isn't known; ImportError if the target's compiler isn't installed.
     """
@@ -93,8 +91,8 @@ def mesh(target: str) -> Mesh:
     return Mesh(np.asarray(devices[:n_devices]), (AXIS,))
 
 
-# libtpu looks for a TPU's machine around it unless it is told of one, and locks out other processes from a TPU's chips,
-# of which there are none to lock.
+# Without these, libtpu looks for a TPU's machine around it, and locks other processes out of a TPU's chips, of which
+# there are none here.
 TPU_MACHINE = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -120,9 +118,9 @@ def _gpus(topology: str) -> list[jax.Device]:
 
 
 def _register_cuda() -> None:
-    """JAX's CUDA plugin looks for a GPU when it registers, unless it is told not to.
+    """JAX's CUDA plugin looks for a GPU when it registers, unless `SKIP_GPU_CHECK` is set.
 
-    Starting any backend registers the plugins; one that was started before may have done so in vain.
+    Starting any backend registers the plugins; if one was started before, the plugin may have failed then.
     """
     before = os.environ.get(SKIP_GPU_CHECK)
     os.environ[SKIP_GPU_CHECK] = "1"
@@ -139,8 +137,8 @@ def _register_cuda() -> None:
 def compiled_for(target: str, function: Callable[..., Any], *arguments: PyTree) -> Compiled:
     """What a function costs on a target, for arguments of some shapes and dtypes: arrays or `jax.ShapeDtypeStruct`.
 
-    An argument lies on every device as a whole, unless it is a ShapeDtypeStruct with a sharding on `mesh(target)`. To
-    share work over several devices, give such arguments, or a function that is a `shard_map` over that mesh.
+    Every device holds the whole of an argument, unless it is a ShapeDtypeStruct with a sharding on `mesh(target)`. To
+    share work among several devices, give such arguments, or a function that is a `shard_map` over that mesh.
     Raises: as `mesh`.
 
     >>> x = jax.ShapeDtypeStruct((128, 128), "float32")
@@ -150,7 +148,7 @@ def compiled_for(target: str, function: Callable[..., Any], *arguments: PyTree) 
     everywhere = NamedSharding(mesh(target), P())
 
     def placed(leaf: Any) -> jax.ShapeDtypeStruct:
-        there = leaf.sharding if isinstance(leaf, jax.ShapeDtypeStruct) else None  # an array's is where it lies now
+        there = leaf.sharding if isinstance(leaf, jax.ShapeDtypeStruct) else None  # an array's is where it is now
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=there or everywhere)
 
     lowered = jax.jit(function).lower(*jax.tree.map(placed, arguments))
@@ -185,16 +183,16 @@ def _library_calls(program: str) -> Iterator[str]:
 def training_step(gradient: GradientFunction, update: UpdateRule, axis_name: str | None = None) -> Callable[..., Any]:
     """The step of a loop, (params, state, update_state, key, x, target) -> (params, state, update_state, loss).
 
-    With an axis each of its devices has its own rows of x and target, as in `parallel.data_parallel`.
+    With an axis, each of its devices has its own rows of x and target, as in `jaxnn.data_parallel`.
     """
 
     def step(
         params: PyTree, state: PyTree, update_state: PyTree, key: jax.Array, x: jax.Array, target: jax.Array
     ) -> tuple[PyTree, PyTree, PyTree, jax.Array]:
-        found = gradient(params, state, x, target, key=own_key(key, axis_name), axis_name=axis_name)
-        grads, loss = mean_over((found.grads, found.loss), axis_name)
+        result = gradient(params, state, x, target, key=own_key(key, axis_name), axis_name=axis_name)
+        grads, loss = mean_over((result.grads, result.loss), axis_name)
         updates, update_state = update.update(grads, update_state, params)
-        return apply_updates(params, updates), found.state, update_state, loss
+        return apply_updates(params, updates), result.state, update_state, loss
 
     return step
 
@@ -202,8 +200,8 @@ def training_step(gradient: GradientFunction, update: UpdateRule, axis_name: str
 def step_cost(target: str, net: Layer, gradient: GradientFunction, x: Any, labels: Any, update: UpdateRule) -> Compiled:
     """What one training step costs on a target: x and labels are a batch, or its shapes and dtypes.
 
-    On several devices the step is a `shard_map`, as `parallel.data_parallel`'s is: each has its part of the batch and
-    all params. A BatchNorm needs `axis_name="devices"` then; see `across_devices`.
+    On several devices the step is a `shard_map`, as in `jaxnn.data_parallel`: each has its part of the batch and all
+    params. A layer that couples the batch has to work over the axis "devices" then; see `across_devices`.
     """
     devices = mesh(target)
     axis_name, rows = (AXIS, P(AXIS)) if devices.size > 1 else (None, P())
@@ -214,18 +212,39 @@ def step_cost(target: str, net: Layer, gradient: GradientFunction, x: Any, label
     if axis_name is not None:
         step = jax.shard_map(step, mesh=devices, in_specs=(*(P(),) * 4, rows, rows), out_specs=P())
     sharding = NamedSharding(devices, rows)
-    batch = (jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=sharding) for each in (x, labels))
+    batch = (jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding) for array in (x, labels))
     return compiled_for(target, step, params, state, update_state, key, *batch)
 
 
 def across_devices(net: Layer) -> Layer:
-    """The same network, in which a BatchNorm has the statistics of all devices."""
-    return mapped(net, lambda of: dataclasses.replace(of, axis_name=AXIS) if isinstance(of, BatchNorm) else of)
+    """The same network over the axis "devices": a layer that couples the batch couples the rows of all devices.
+
+    Raises: TypeError for such a layer without a copy of its own `over_axis`.
+    """
+    return mapped(net, _over_devices)
+
+
+def _over_devices(layer: Any) -> Layer:
+    if not getattr(layer, "couples_batch", False) or (is_composite(layer) and not says(layer, "over_axis")):
+        return layer  # a composite's children are over the axis already
+    if not hasattr(layer, "over_axis") and getattr(layer, "axis_name", None) != AXIS:
+        raise TypeError(
+            f"{layer} couples the rows of a batch, and on several devices each would see its own alone: write "
+            "over_axis(name), which gives its copy with that axis_name"
+        )
+    return own_copy(layer, "over_axis", AXIS)
 
 
 def without_remat(net: Layer) -> Layer:
-    """The same network, whose caches are kept."""
-    return mapped(net, lambda layer: layer.inner if isinstance(layer, Remat) else layer)
+    """The same network, keeping the caches that a Remat, or another layer with `keeping_cache`, makes again.
+
+    A wrapper that can't be copied around another layer stays as it is.
+    """
+
+    def kept(layer: Any) -> Layer:
+        return layer.keeping_cache() if says(layer, "keeping_cache") else layer
+
+    return mapped(net, kept, opaque=True)
 
 
 class Form(NamedTuple):
@@ -238,34 +257,34 @@ class Form(NamedTuple):
 
 
 def forms(net: Layer, loss: Loss, penalty: PyTree = None) -> list[Form]:
-    """A network's gradient by hand, and by machine: the idiomatic forward, our own, and either with `jax.checkpoint`.
+    """A network's gradient by hand, and by machine: of the idiomatic forward, of its own, and with `jax.checkpoint`.
 
-    The first two by machine have no Remat in them. The last is there in several forms, of which the best counts: the
-    network as written, if it has one; all made again in backward; all but matrix products and convolutions; each layer
-    of a Serial by itself.
+    The first two by machine are without Remat. The third comes in several forms, of which the best counts: the network
+    as written, if it has a Remat; all computed again in backward; all but matrix products and convolutions; each child
+    of the network by itself.
     """
     bare = without_remat(net)
     plain, plain_loss = idiomatic(bare), idiomatic_loss(loss)
-    found = [
+    all_forms = [
         Form(BY_HAND, "as written", net, backprop(net, loss, penalty)),
         Form(IDIOMATIC, "without Remat", plain, autodiff(plain, plain_loss, penalty)),
         Form(OWN_FORWARD, "without Remat", bare, autodiff(bare, loss, penalty)),
     ]
-    if any(isinstance(layer, Remat) for _, layer in walk(net)):
-        found.append(Form(CHECKPOINT, "own forward, Remat as written", net, autodiff(net, loss, penalty)))
-    for what, each, its_loss in (("own forward", bare, loss), ("idiomatic", plain, plain_loss)):
-        for name, saved in _checkpointed(each):
-            found.append(Form(CHECKPOINT, f"{what}, {name}", saved, autodiff(saved, its_loss, penalty)))
-    return found
+    if bare is not net:
+        all_forms.append(Form(CHECKPOINT, "own forward, Remat as written", net, autodiff(net, loss, penalty)))
+    for what, whole, its_loss in (("own forward", bare, loss), ("idiomatic", plain, plain_loss)):
+        for name, saved in _checkpointed(whole):
+            all_forms.append(Form(CHECKPOINT, f"{what}, {name}", saved, autodiff(saved, its_loss, penalty)))
+    return all_forms
 
 
 BY_HAND, IDIOMATIC, OWN_FORWARD, CHECKPOINT = "by hand", "idiomatic", "own forward", "best with checkpoint"
 KINDS = (BY_HAND, IDIOMATIC, OWN_FORWARD, CHECKPOINT)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Checkpointed(Wrapped):
-    """A layer under `jax.checkpoint`: there to be differentiated by machine."""
+    """A layer under `jax.checkpoint`, for `autodiff` alone."""
 
     policy: Callable[..., Any] | None = None
 
@@ -281,11 +300,11 @@ class Checkpointed(Wrapped):
         raise NotImplementedError(f"{self.layer} under jax.checkpoint has no hand-written backward: use autodiff")
 
 
-def _checkpointed(net: Layer) -> Iterator[tuple[str, Layer]]:
+def _checkpointed(net: Any) -> Iterator[tuple[str, Layer]]:
     yield "all made again", Checkpointed(net)
     yield "products kept", Checkpointed(net, jax.checkpoint_policies.dots_saveable)
-    if isinstance(net, Serial):
-        yield "layer by layer", Serial(*map(Checkpointed, net.layers))
+    if is_composite(net):
+        yield "layer by layer", rebuilt(net, [Checkpointed(child) for _, child in net.children])
 
 
 class Cost(NamedTuple):
@@ -305,10 +324,10 @@ def costs(
     update: UpdateRule | None = None,
     penalty: PyTree = None,
 ) -> Iterator[Cost]:
-    """What a training step costs on a target, in all of its `forms`, as they are compiled: half a minute each.
+    """What a training step costs on a target, in each of its `forms`, one by one: half a minute of compilation each.
 
     x and labels are a batch, or its shapes and dtypes; the update is `momentum` where none is given. On several devices
-    a BatchNorm has the statistics of the whole batch.
+    a layer that couples the batch, as BatchNorm does, couples all of it; see `across_devices`.
     """
     update = momentum(0.1) if update is None else update
     net = across_devices(net) if TARGETS[target].n_devices > 1 else net
@@ -316,9 +335,9 @@ def costs(
         yield Cost(form.kind, form.name, step_cost(target, form.net, form.gradient, x, labels, update))
 
 
-def best(found: Iterable[Cost]) -> list[Cost]:
+def best(step_costs: Iterable[Cost]) -> list[Cost]:
     """Of each kind, in the order of `KINDS`, the form with the least temporary memory."""
-    of_kind: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
-    for cost in found:
-        of_kind[cost.kind].append(cost)
-    return [min(each, key=lambda cost: cost.compiled.temporary_bytes) for each in of_kind.values() if each]
+    by_kind: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
+    for cost in step_costs:
+        by_kind[cost.kind].append(cost)
+    return [min(group, key=lambda cost: cost.compiled.temporary_bytes) for group in by_kind.values() if group]

@@ -45,10 +45,10 @@ def one_by_one(net: Layer, shape: Shape, n_rows: int, dtype: Any = None) -> Iter
     yield from _one_by_one((), net, batch(shape, n_rows, dtype))
 
 
-def _one_by_one(path: Path, layer: Layer, x: Any) -> Generator[AtWork, None, Any]:
+def _one_by_one(path: Path, layer: Any, x: Any) -> Generator[AtWork, None, Any]:
     """Yields the layers and returns the shape of y."""
-    if is_composite(layer) and says(layer, "in_series") and getattr(layer, "in_series"):  # noqa: B009
-        for key, child in getattr(layer, "children"):  # noqa: B009
+    if is_composite(layer) and says(layer, "in_series") and layer.in_series:
+        for key, child in layer.children:
             x = yield from _one_by_one((*path, key), child, x)
         return x
     work = at_work(path, layer, x)

@@ -6,12 +6,15 @@ Without libtpu that test is skipped, and fails where JAXNN_TEST_AOT is set: ther
 import importlib.util
 import os
 import sys
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import pytest
 from gradients import SAME, error
+from outsiders import BLOCK, Center, Chain, Forgetful, Gain, Gated, Transparent
+from outsiders import NET as OUTSIDE
 
 import jaxnn
 from jaxnn import (
@@ -71,9 +74,9 @@ def test_any_function_of_arrays_or_shapes():
     x = jnp.ones((128, 256))
     assert aot.compiled_for("v5e", lambda x: x.T @ x, x).flops == 2 * 128 * 256 * 256
     rows = jax.sharding.NamedSharding(aot.mesh("v5ex4"), jax.sharding.PartitionSpec(aot.AXIS))
-    found = aot.compiled_for("v5ex4", lambda x: x.T @ x, jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows))
-    assert sum(found.collectives.values()) >= 1
-    assert found.argument_bytes == 128 * 256 * 4 // 4
+    compiled = aot.compiled_for("v5ex4", lambda x: x.T @ x, jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows))
+    assert sum(compiled.collectives.values()) >= 1
+    assert compiled.argument_bytes == 128 * 256 * 4 // 4
 
 
 def test_an_unknown_target_is_refused():
@@ -101,8 +104,8 @@ def test_a_missing_cuda_compiler_names_the_extra():
 @pytest.mark.parametrize("before", [None, "0"])
 def test_the_cuda_plugin_registers_where_there_is_no_gpu(monkeypatch, before):
     """With a backend that was started before, too; and the environment is left as it was."""
-    told = []
-    plugin = SimpleNamespace(initialize=lambda: told.append(os.environ.get(aot.SKIP_GPU_CHECK)))
+    environment = []
+    plugin = SimpleNamespace(initialize=lambda: environment.append(os.environ.get(aot.SKIP_GPU_CHECK)))
     monkeypatch.setitem(sys.modules, "jax_plugins.xla_cuda13", plugin)
     if before is None:
         monkeypatch.delenv(aot.SKIP_GPU_CHECK, raising=False)
@@ -111,7 +114,7 @@ def test_the_cuda_plugin_registers_where_there_is_no_gpu(monkeypatch, before):
     jax.devices()
     with pytest.raises(NotImplementedError):  # this plugin registered nothing
         aot.mesh("h100")
-    assert told == ["1"]
+    assert environment == ["1"]
     assert os.environ.get(aot.SKIP_GPU_CHECK) == before
 
 
@@ -121,9 +124,9 @@ def test_an_h100s_compiler_counts():
     x = jnp.ones((128, 256))
     assert aot.compiled_for("h100", lambda x: x.T @ x, x).argument_bytes == 128 * 256 * 4
     rows = jax.sharding.NamedSharding(aot.mesh("h100x4"), jax.sharding.PartitionSpec(aot.AXIS))
-    found = aot.compiled_for("h100x4", lambda x: x.T @ x, jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows))
-    assert sum(found.collectives.values()) >= 1
-    assert found.argument_bytes == 128 * 256 * 4 // 4
+    compiled = aot.compiled_for("h100x4", lambda x: x.T @ x, jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows))
+    assert sum(compiled.collectives.values()) >= 1
+    assert compiled.argument_bytes == 128 * 256 * 4 // 4
 
 
 PROGRAM = """
@@ -165,15 +168,15 @@ def random_batch():
 def test_all_forms_have_one_gradient():
     x, labels = random_batch()
     penalty = jaxnn.l2(0.1)
-    found = aot.forms(NET, LOSS, penalty)
-    assert {form.kind for form in found} == set(aot.KINDS)
-    assert len({form.name for form in found if form.kind == aot.CHECKPOINT}) == 7
+    forms = aot.forms(NET, LOSS, penalty)
+    assert {form.kind for form in forms} == set(aot.KINDS)
+    assert len({form.name for form in forms if form.kind == aot.CHECKPOINT}) == 7
 
     def gradient(form, key):
         result = form.gradient(*form.net.init(key, (5,)), x, labels)
         return jax.tree.leaves((result.value, result.grads, result.state))
 
-    results = jax.jit(lambda key: [gradient(form, key) for form in found])(jax.random.key(0))
+    results = jax.jit(lambda key: [gradient(form, key) for form in forms])(jax.random.key(0))
 
     for result in results[1:]:
         assert error(result, results[0]) <= SAME
@@ -181,9 +184,9 @@ def test_all_forms_have_one_gradient():
 
 def test_the_first_two_automatic_forms_have_no_remat():
     by_hand, *automatic = aot.forms(NET, LOSS)
-    of = lambda form: any(isinstance(layer, Remat) for _, layer in jaxnn.walk(form.net))  # noqa: E731
-    assert of(by_hand)
-    assert [of(form) for form in automatic[:3]] == [False, False, True]
+    has_remat = lambda form: any(isinstance(layer, Remat) for _, layer in jaxnn.walk(form.net))  # noqa: E731
+    assert has_remat(by_hand)
+    assert [has_remat(form) for form in automatic[:3]] == [False, False, True]
 
 
 @pytest.mark.usefixtures("x64")
@@ -207,12 +210,12 @@ def test_the_step_is_the_loops(n_devices):
 
 def test_the_best_of_each_kind():
     facts = aot.Compiled(3, 0, 0, 0.0, 0.0, 0, {}, {})
-    found = [
+    costs = [
         aot.Cost(aot.CHECKPOINT, "much", facts),
         aot.Cost(aot.BY_HAND, "as written", facts),
         aot.Cost(aot.CHECKPOINT, "little", facts._replace(temporary_bytes=2)),
     ]
-    assert [(cost.kind, cost.form) for cost in aot.best(iter(found))] == [
+    assert [(cost.kind, cost.form) for cost in aot.best(iter(costs))] == [
         (aot.BY_HAND, "as written"),
         (aot.CHECKPOINT, "little"),
     ]
@@ -221,3 +224,117 @@ def test_the_best_of_each_kind():
 def test_a_checkpointed_layer_has_no_backward():
     with pytest.raises(NotImplementedError, match="use autodiff"):
         aot.Checkpointed(Dense(2)).backward((), (), jnp.ones(()))
+
+
+WORDS = {form.name for form in aot.forms(NET, LOSS) if form.kind == aot.CHECKPOINT}
+
+
+@pytest.mark.usefixtures("x64")
+def test_all_forms_of_somebody_elses_network_have_one_gradient():
+    """Composites, a leaf and a Remat of theirs, params as dicts and a typed key in the state."""
+    x, labels = random_batch()
+    forms = aot.forms(OUTSIDE, LOSS)
+    assert {form.kind for form in forms} == set(aot.KINDS)
+    assert {form.name for form in forms if form.kind == aot.CHECKPOINT} == WORDS
+
+    def gradient(form, key):
+        params, state = form.net.init(key, (5,))
+        result = form.gradient(params, state, x, labels)
+        return jax.tree.leaves((result.value, result.grads, jax.tree.map(numbers, result.state)))
+
+    results = jax.jit(lambda key: [gradient(form, key) for form in forms])(jax.random.key(0))
+    for result in results[1:]:
+        assert error(result, results[0]) <= SAME
+
+
+def numbers(leaf):
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def test_without_remat_is_without_whatever_makes_its_cache_again():
+    bare = Chain(OUTSIDE.names, (Center(), BLOCK, Serial(Dense(5), Dense(3))))
+    assert aot.without_remat(OUTSIDE) == bare
+    assert aot.without_remat(Forgetful(Remat(Forgetful(Gain())))) == Gain()
+    assert aot.without_remat(Gated(Gain(2.0), Gain())) == Gated(Gain(2.0), Gain())  # `inner` is a field like any other
+
+
+@pytest.mark.parametrize("inside", [Remat(Dense(3)), Serial(Remat(Dense(3))), Forgetful(Dense(3))], ids=str)
+def test_a_wrapper_that_hands_on_every_word_stays(inside):
+    """The word is that of the layer inside, and what it gives would be without the wrapper."""
+    net = Serial(Transparent(inside), Remat(Gain()))
+    assert aot.without_remat(net) == Serial(Transparent(inside), Gain())
+
+
+def test_across_devices_goes_whoever_couples_the_batch():
+    net = Chain(("a", "b"), (Gated(Center(), BatchNorm()), Residual(Remat(Center()))))
+    over = Chain(
+        ("a", "b"), (Gated(Center(aot.AXIS), BatchNorm(axis_name=aot.AXIS)), Residual(Remat(Center(aot.AXIS))))
+    )
+    assert aot.across_devices(net) == over
+    assert aot.across_devices(over) == over
+    assert aot.across_devices(BLOCK) is BLOCK
+
+
+class Around(Transparent):
+    """A wrapper that hands on every word, and can be copied around another layer."""
+
+    @property
+    def children(self):
+        return (("wrapped", self.wrapped),)
+
+    def with_children(self, layers):
+        return Around(*layers)
+
+    def fold(self, *_):
+        raise NotImplementedError
+
+
+def test_a_wrapper_with_children_of_its_own_hands_on_nothing_twice():
+    assert aot.across_devices(Around(Center())) == Around(Center(aot.AXIS))
+    assert aot.without_remat(Around(Remat(Gain()))) == Around(Gain())
+
+
+@dataclass(frozen=True)
+class Coupled(Gain):
+    """It couples the rows of a batch, and knows no axis."""
+
+    couples_batch = True
+
+
+@pytest.mark.parametrize(
+    ("layer", "complaint"),
+    [
+        (Coupled(), r"Coupled\(inner=1.0\) couples the rows of a batch, .* write over_axis\(name\)"),
+        (Transparent(Center()), "Transparent has no over_axis of its own"),
+        (Transparent(Serial(Center())), "Transparent has children but no with_children of its own"),
+    ],
+)
+def test_what_can_not_go_across_devices_is_refused(layer, complaint):
+    with pytest.raises(TypeError, match=complaint):
+        aot.across_devices(Serial(Gain(), layer))
+
+
+def test_a_network_of_one_layer_has_no_layer_by_layer():
+    for net in (Gain(), Transparent(Serial(Gain(), Gain()))):
+        assert not [form.name for form in aot.forms(net, LOSS) if "layer by layer" in form.name]
+    assert [form.net for form in aot.forms(BLOCK, LOSS) if form.name == "own forward, layer by layer"] == [
+        Gated(*map(aot.Checkpointed, (BLOCK.f, BLOCK.g)))
+    ]
+
+
+@pytest.mark.parametrize("n_devices", [1, 2])
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_steps_of_somebody_elses_network_lower(platform, n_devices):
+    """Without its compiler, as far as one can go for a platform that isn't here."""
+    net = aot.across_devices(OUTSIDE) if n_devices > 1 else OUTSIDE
+    axis_name = aot.AXIS if n_devices > 1 else None
+    mesh, P = jax.sharding.Mesh(jax.devices()[:n_devices], (aot.AXIS,)), jax.sharding.PartitionSpec
+    update, key = jaxnn.momentum(0.1), jax.random.key(0)
+    for form in aot.forms(net, LOSS):
+        params, state = form.net.init(key, (5,))
+        step = aot.training_step(form.gradient, update, axis_name)
+        if axis_name is not None:
+            step = jax.shard_map(step, mesh=mesh, in_specs=(*(P(),) * 4, P(axis_name), P(axis_name)), out_specs=P())
+        arguments = (params, state, update.init(params), key, *random_batch())
+        program = jax.jit(step).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
+        assert ("all_reduce" in program) == (n_devices > 1)

@@ -37,7 +37,7 @@ def aot(run: Path | None, config: Config, *, target: str, model: str | None = No
             )
         x, y = (array[:n_rows] for array in prepared.train)
         if model is not None:
-            require_fit(model, net, loss, (x, y), prepared.name)
+            require_fit(model, net, (x, y), prepared.name, loss)
         penalty, rule = config.objective.penalty(), config.update.rule(config.training.n_steps(n))
         step_costs = best(costs(target, net, loss, x, y, rule, penalty))
     network = run or model or f"a network for {prepared.name}"

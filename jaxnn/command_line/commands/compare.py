@@ -39,7 +39,7 @@ def compare(
         loss, batch = config.objective.loss_function(), first_batch(config, prepared, rows)
         keys = Keys.of(jax.random.key(config.training.seed))
         if model is not None:
-            require_fit(model, net, loss, batch, prepared.name)
+            require_fit(model, net, batch, prepared.name, loss)
         if run is not None:
             params, state = read_params(run, net, prepared.problem)
         else:

@@ -54,8 +54,8 @@ def require_one_network(run: Path | None, config: Config, model: str | None) -> 
         raise ValueError("a model is the whole network: give either --model or the options of train's network")
 
 
-def require_fit(model: str, net: Layer, loss: Loss, batch: Split, data: str) -> None:
-    """Trace model and loss with shapes alone, so that what doesn't fit is said before anything is computed.
+def require_fit(model: str, net: Layer, batch: Split, data: str, loss: Loss | None = None) -> None:
+    """Trace a model with shapes alone, and check the targets, so that what doesn't fit is said before any computing.
 
     Raises: ValueError.
     """
@@ -67,7 +67,8 @@ def require_fit(model: str, net: Layer, loss: Loss, batch: Split, data: str) -> 
 
     try:
         jax.eval_shape(output, jax.random.key(0))
-        checked(batch, net, loss)
+        if loss is not None:
+            checked(batch, net, loss)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{model} doesn't fit {data}, with examples {x.shape[1:]} of {x.dtype}: {error}") from error
 

@@ -2,18 +2,23 @@
 
 from pathlib import Path
 
+from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
 from jaxnn.command_line.commands.setting import config_of, prepare, setting
 from jaxnn.command_line.config import Config
 from jaxnn.command_line.report import print_layers, print_memory
 
 
-def summary(run: Path | None, config: Config, memory: bool = False) -> int:
-    """Show the network of a run, or the one that the config would make; with `memory`, what it keeps for backward."""
+def summary(run: Path | None, config: Config, *, model: str | None = None, memory: bool = False) -> int:
+    """Show the layers of a network: a run's, the model or the config's; with `memory`, what they keep for backward."""
+    require_one_network(run, config, model)
     config, problem = config_of(run, config)
     with setting(config):
         prepared = prepare(config, problem)
-        net = config.net(prepared.problem)
         n_rows = config.training.rows_a_step(len(prepared.train[0]))
+        net = config.net(prepared.problem) if model is None else named_model(model)
+        if model is not None:
+            x, y = (array[:n_rows] for array in prepared.train)
+            require_fit(model, net, (x, y), prepared.name)
         show = print_memory if memory else print_layers
         show(net, prepared.problem.shape, n_rows, prepared.x_dtype)
     return 0

@@ -9,7 +9,7 @@ Transparent  a wrapper that hands on every name of what it wraps
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -37,6 +37,13 @@ class Gain:
 
     def backward(self, params, cache, dy):
         return Backward({"gain": jnp.sum(dy * cache["x"], axis=0)}, params["gain"][None] * dy)
+
+
+@dataclass(frozen=True)
+class Listed(Gain):
+    """With a field that makes it unhashable."""
+
+    sizes: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -215,3 +222,4 @@ class Transparent:
 BLOCK = Gated(Dense(4), Chain(("gain", "dense"), (Gain(), Dense(4))))
 NET = Chain(("center", "block", "head"), (Center(), Forgetful(BLOCK), Serial(Remat(Dense(5)), Dense(3))))
 LOSS = SoftmaxCrossEntropy()
+UNHASHABLE = Listed()

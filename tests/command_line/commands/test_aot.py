@@ -5,6 +5,7 @@ import sys
 from dataclasses import fields
 from typing import get_args
 
+import outsiders
 import pytest
 
 from jaxnn import Dense
@@ -98,11 +99,23 @@ def test_a_run_and_a_model(asked, trained, three_clouds, tmp_path, monkeypatch):
     assert asked[0][1] == Dense(3)
 
 
+def test_a_model_of_somebody_elses(asked, three_clouds, monkeypatch):
+    """On four devices it couples the rows of all of them, and its forms are those of a network of ours."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    words = f"aot --data {three_clouds} --batch-size 20 --target v5ex4 --model {outsiders.__file__}:NET"
+    assert main(words.split()) == 0
+    nets = [net for _, net, *_ in asked]
+    assert repr(nets[0]) == repr(aot.across_devices(outsiders.NET))
+    assert "Center(axis_name='devices')" in repr(nets[0])
+    assert len(nets) == 10
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
         ("--save a.png", "costs are saved as .json or .md, got 'a.png'"),
         ("--target v5ex4 --batch-size 30", "30 examples a step can't be shared equally by the 4 devices of v5ex4"),
+        (f"--model {outsiders.__file__}:UNHASHABLE", "Listed isn't hashable, because its field 'sizes' isn't"),
         ("--model m.py:net --hidden 3", "give either --model or the options of train's network"),
     ],
 )

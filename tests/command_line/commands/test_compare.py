@@ -130,6 +130,25 @@ def test_a_model_of_ones_own(models, three_clouds, capsys, compared):
     assert "all gradients agree" in out
 
 
+OUTSIDE = """
+from jaxnn import Dense, Tanh
+from outsiders import Chain, Gated
+
+gate = Chain(("dense", "bend"), (Dense(4), Tanh()))
+net = Chain(("gated", "head"), (Gated(Dense(4), gate), Dense(3)))
+"""
+
+
+def test_a_model_of_somebody_elses_composites(tmp_path, monkeypatch, three_clouds, capsys, compared):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    path = tmp_path / "outside.py"
+    path.write_text(OUTSIDE)
+    assert main(["compare", "--data", str(three_clouds), "--model", f"{path}:net"]) == 0
+    out = capsys.readouterr().out
+    assert "['gated']['g']['dense'].weight" in out
+    assert "all gradients agree" in out
+
+
 def test_a_model_that_is_wrong_by_a_thousandth_is_named_with_its_factor(models, three_clouds, capsys, compared):
     words = f"compare --data {three_clouds} --model {models}:wrong --rows 32"
     assert main(words.split()) == 1

@@ -2,10 +2,12 @@
 
 import sys
 
+import outsiders
 import pytest
 
 from jaxnn import Dense
 from jaxnn.command_line.commands.model import named_model
+from jaxnn.command_line.parser import main
 from jaxnn.layers.activations import Tanh
 
 SOURCE = """
@@ -82,3 +84,13 @@ def test_code_that_fails_is_told_with_its_line(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("x = 1\ny = 1 / 0\n")
     with pytest.raises(ValueError, match=r"broken.py fails with ZeroDivisionError: division by zero \(line 2\)"):
         named_model(f"{tmp_path / 'broken.py'}:net")
+
+
+@pytest.mark.parametrize("command", ["summary", "compare"])
+def test_a_recipe_that_is_not_hashable_is_answered_in_one_line(monkeypatch, capsys, command):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main([command, "--model", f"{outsiders.__file__}:UNHASHABLE"]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"jaxnn {command}: --model")
+    assert "Listed isn't hashable, because its field 'sizes' isn't: make it a frozen dataclass (@jaxnn.recipe)" in err
+    assert (out, err.count("\n")) == ("", 1)

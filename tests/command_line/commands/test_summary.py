@@ -1,6 +1,10 @@
 """jaxnn summary: layers, shapes, parameters and cache bytes."""
 
 import re
+import sys
+
+import outsiders
+import pytest
 
 from jaxnn.command_line.parser import main
 
@@ -34,3 +38,38 @@ def test_the_memory_ledger(three_clouds, capsys):
     out = capsys.readouterr().out
     assert "Bytes kept for backward, on 10 examples" in out
     assert re.search(r"all +each array", out)
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """A network in which nothing is ours but some leaves."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return f"{outsiders.__file__}:NET"
+
+
+def test_a_model_of_somebody_elses(model, three_clouds, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["summary", "--data", str(three_clouds), "--batch-size", "10", "--model", model]) == 0
+    out = capsys.readouterr().out
+    paths = re.findall(r"^ +(\[\S+\]) ", out, re.MULTILINE)
+    assert paths == ["['center']", "['block']", "['head'][0]", "['head'][1]"]
+    assert re.search(r"\['head'\]\[1\] +Dense\(3\) +\(3,\) +18 +200 ", out)
+    assert re.search(r"total +87 ", out)  # 2 (4 * 4 + 4) + 4, 4 * 5 + 5, 5 * 3 + 3
+    assert main(["summary", "--data", str(three_clouds), "--model", model, "--memory"]) == 0
+    assert "Bytes kept for backward" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["RUN"], "a run has its own network: give either its folder or --model"),
+        (["--hidden", "3"], "a model is the whole network"),
+        (["--data", "digits"], "doesn't fit digits, with examples (8, 8, 1) of uint8"),
+    ],
+)
+def test_a_model_that_does_not_go_with_the_rest_is_refused_in_one_line(model, trained, capsys, words, complaint):
+    words = [str(trained) if word == "RUN" else word for word in words]
+    assert main(["summary", *words, "--model", model]) == 2
+    out, err = capsys.readouterr()
+    assert complaint in err
+    assert (out, err.count("\n")) == ("", 1)

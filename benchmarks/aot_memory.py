@@ -1,4 +1,4 @@
-"""How much temporary memory a training step takes on a TPU and a GPU, by hand and by machine: their compilers' count.
+"""How much temporary memory a training step takes on a TPU and a GPU, by hand and by machine, as their compilers count.
 
     python benchmarks/aot_memory.py [--targets v5e v5ex4] [--networks ...] [--again] [--table]
 
@@ -8,7 +8,7 @@ convolutions, the same with batch normalisation, residual blocks. By machine the
 idiomatic forward (a), of our own forward (b), and (c) the best of several forms of either with jax.checkpoint. By hand
 the residual network has two more forms too, with Remat around whole blocks.
 
-Writes results/aot_memory.json as it goes (a run that was cut off goes on where it was) and .md; --again measures anew
+Writes results/aot_memory.json as it goes (a run that was cut off continues from there) and .md; --again measures again
 what was measured before, --table makes the table from the JSON. On 2 cores about 4 minutes a network and target. To
 reach on v5e: at most 0.8 x (a), and nowhere more than 1.0 x (c).
 """
@@ -25,7 +25,7 @@ from peers.networks import network
 from peers.specs import shape
 
 import jaxnn
-from jaxnn.costs import aot
+from jaxnn import aot
 
 RESULTS = Path(__file__).parent / "results"
 JSON, TABLE = RESULTS / "aot_memory.json", RESULTS / "aot_memory.md"
@@ -40,14 +40,14 @@ LETTERS = {aot.IDIOMATIC: "a", aot.OWN_FORWARD: "b", aot.CHECKPOINT: "c"}
 
 
 def versions():
-    """Of what compiles, and is installed."""
-    found = {}
+    """Of the compilers that are installed."""
+    installed = {}
     for package in COMPILERS:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def in_blocks(net):
@@ -64,8 +64,8 @@ def costs(target, spec, x, labels):
     if spec["network"] == "residual":
         net = aot.across_devices(net) if aot.TARGETS[target].n_devices > 1 else net
         more = {"whole blocks": in_blocks(aot.without_remat(net)), "whole blocks, and in them": in_blocks(net)}
-        for name, each in more.items():
-            compiled = aot.step_cost(target, each, jaxnn.backprop(each, LOSS), x, labels, jaxnn.momentum(0.1))
+        for name, form in more.items():
+            compiled = aot.step_cost(target, form, jaxnn.backprop(form, LOSS), x, labels, jaxnn.momentum(0.1))
             yield aot.Cost(aot.BY_HAND, f"Remat around {name}", compiled)
 
 
@@ -107,14 +107,14 @@ def as_markdown(rows):
         best = least([row for row in rows if (row["target"], row["network"]) == (target, name)])
         by_hand = best[aot.BY_HAND]["temporary_bytes"]
         for kind, row in best.items():
-            what = kind if kind == aot.BY_HAND else f"({LETTERS[kind]}) {kind}"
+            label = kind if kind == aot.BY_HAND else f"({LETTERS[kind]}) {kind}"
             calls, collectives = (
-                ", ".join(f"{n} {each}" for each, n in row[field].items()) or "none"
+                ", ".join(f"{n} {operation}" for operation, n in row[field].items()) or "none"
                 for field in ("library_calls", "collectives")
             )
             form = f": {row['form']}" if row["form"] not in ("as written", "without Remat") else ""
             lines.append(
-                f"| {target} | {name} | {what}{form} | {row['temporary_bytes'] / 1e6:.0f} | "
+                f"| {target} | {name} | {label}{form} | {row['temporary_bytes'] / 1e6:.0f} | "
                 f"{by_hand / row['temporary_bytes']:.2f} | {counted(row['flops'], 1)} | "
                 f"{counted(row['bytes_accessed'], 2)} | {row['fusions']} | {calls} | {collectives} |"
             )
@@ -126,17 +126,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", nargs="+", choices=aot.TARGETS, default=["v5e", "v5ex4"])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--again", action="store_true", help="measure anew what was measured before")
+    parser.add_argument("--again", action="store_true", help="measure again what was measured before")
     parser.add_argument("--table", action="store_true", help="make the table from the JSON, and measure nothing")
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     rows = json.loads(JSON.read_text()) if JSON.exists() else []
-    of = lambda row: (row["target"], row["network"])  # noqa: E731
+    which = lambda row: (row["target"], row["network"])  # noqa: E731
     for target in () if options.table else options.targets:
         for name in options.networks:
-            if (target, name) not in map(of, rows) or options.again:
+            if (target, name) not in map(which, rows) or options.again:
                 new = list(measured(target, name))
-                rows = [row for row in rows if of(row) != (target, name)] + new
+                rows = [row for row in rows if which(row) != (target, name)] + new
                 rows.sort(
                     key=lambda row: (list(aot.TARGETS).index(row["target"]), list(NETWORKS).index(row["network"]))
                 )

@@ -1,4 +1,4 @@
-"""Data sets by name, and the readers behind them. NumPy only: nothing here touches JAX."""
+"""Data sets by name, and the readers behind them, in NumPy alone."""
 
 from jaxnn.data import idx, npz, toys
 from jaxnn.data.datasets import Dataset, load

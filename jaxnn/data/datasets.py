@@ -1,7 +1,7 @@
 """Data sets by name: digits, fashion-mnist, mnist, mnist1d, or an `.npz` file of your own.
 
-Images are uint8 and NHWC, labels int32. Images stay so until the first layer, `Rescale(dataset.scale)`:
-a quarter of the memory, and one place where the scaling is stated.
+Images are uint8 and NHWC, labels int32. Images stay uint8 until the first layer, `Rescale(dataset.scale)`: that takes
+a quarter of the memory, and the scaling is stated in one place.
 """
 
 import os
@@ -26,7 +26,7 @@ class Dataset:
     """Examples and targets, split; every split is (x, y).
 
     Shapes: x (B, H, W, C) uint8 for images, y (B,) int32 for labels.
-    `n_classes` is None where the targets are real numbers; `scale` takes x to numbers of order 1.
+    `n_classes` is None where the targets are real numbers; `scale` times x gives numbers of order 1.
     """
 
     name: str
@@ -53,7 +53,7 @@ def load(
 ) -> Dataset:
     """The data set of that name, split for training, validation and test.
 
-    name             train     validation  test      where it is read
+    name             train     validation  test      where it comes from
     'digits'         1,257     270         270       scikit-learn; stratified, always the same rows
     'fashion-mnist'  55,000    5,000       10,000    `data_dir`, or where the system's package puts it
     'mnist'          55,000    5,000       10,000    likewise
@@ -61,11 +61,13 @@ def load(
     'PATH.npz'       as the arrays in it say         see `jaxnn.data.npz.read`
 
     MNIST-1D is ten shapes as signals, each moved, scaled, sheared and blurred: its authors' default set.
-    `validation` asks for another number of training examples to be held out: the last ones, in digits a
-    stratified draw. 0 holds out none: every example that isn't for test is then for training.
+    `validation` is the number of training examples to hold out, where it isn't the table's: the last ones, of digits a
+    stratified draw. 0 holds out none, so that every example that isn't for test is for training.
+    A file, or the arrays in it, may have at most `max_bytes`.
 
-    Raises: ValueError for an unknown name, a number of validation examples that the set can't give, or a
-        damaged file; FileNotFoundError where files are missing; ImportError for digits without scikit-learn.
+    Raises: ValueError for an unknown name, a number of validation examples that the set can't give, a damaged file or
+        one that is too large; TypeError if `validation` isn't an int; FileNotFoundError where files are missing;
+        ImportError for digits without scikit-learn, or mnist1d without its package.
 
     >>> load("digits")
     Dataset('digits', train=uint8[1257, 8, 8, 1], validation=uint8[270, 8, 8, 1], test=uint8[270, 8, 8, 1],
@@ -117,14 +119,15 @@ def _digits(n_validation: int) -> Dataset:
 
 
 def _mnist1d(n_validation: int) -> Dataset:
-    made_by = require("mnist1d.data", extra="data")
+    mnist1d = require("mnist1d.data", extra="data")
     before = np.random.get_state()  # noqa: NPY002 (the package seeds NumPy's one global generator)
     try:
-        made = made_by.make_dataset(made_by.get_dataset_args())
+        arrays = mnist1d.make_dataset(mnist1d.get_dataset_args())
     finally:
         np.random.set_state(before)  # noqa: NPY002
     train, test = (
-        (made[x].astype(np.float32)[..., None], made[y].astype(np.int32)) for x, y in (("x", "y"), ("x_test", "y_test"))
+        (arrays[x].astype(np.float32)[..., None], arrays[y].astype(np.int32))
+        for x, y in (("x", "y"), ("x_test", "y_test"))
     )
     train, validation = _last_held_out(train, n_validation, "mnist1d")
     return Dataset("mnist1d", train, validation, test, n_classes=10, scale=1.0)
@@ -133,7 +136,7 @@ def _mnist1d(n_validation: int) -> Dataset:
 def _mnist(name: str, folder: Path, n_validation: int, max_bytes: int) -> Dataset:
     def images_and_labels(split: str) -> Split:
         x_path, y_path = (
-            _found(name, folder, f"{split}-{stem}") for stem in ("images-idx3-ubyte", "labels-idx1-ubyte")
+            _path_of(name, folder, f"{split}-{stem}") for stem in ("images-idx3-ubyte", "labels-idx1-ubyte")
         )
         x, y = idx.read(x_path, max_bytes), idx.read(y_path, max_bytes)
         if x.dtype != np.uint8 or x.shape[1:] != (28, 28) or y.dtype != np.uint8 or y.ndim != 1:
@@ -143,7 +146,7 @@ def _mnist(name: str, folder: Path, n_validation: int, max_bytes: int) -> Datase
             )
         if len(x) != len(y) or len(x) == 0:
             raise ValueError(
-                f"{x_path} holds {len(x)} images and {y_path} {len(y)} labels: expected one label an image, "
+                f"{x_path} holds {len(x)} images and {y_path} {len(y)} labels: expected one label for each image, "
                 f"and at least one; give a folder where both come from the same set"
             )
         if y.max() > 9:
@@ -155,7 +158,7 @@ def _mnist(name: str, folder: Path, n_validation: int, max_bytes: int) -> Datase
     return Dataset(name, train, validation, test, n_classes=10, scale=1 / 255)
 
 
-def _found(name: str, folder: Path, stem: str) -> Path:
+def _path_of(name: str, folder: Path, stem: str) -> Path:
     for path in (folder / f"{stem}.gz", folder / stem):
         if path.is_file():
             return path
@@ -176,8 +179,8 @@ def _npz(path: Path, n_validation: int | None, max_bytes: int) -> Dataset:
     if validation is None:
         train, validation = _last_held_out(train, n_validation or 0, path.name)
     elif n_validation == 0:
-        (x, y), (more_x, more_y) = train, validation
-        train, validation = (np.concatenate([x, more_x]), np.concatenate([y, more_y])), None
+        (x, y), (held_x, held_y) = train, validation
+        train, validation = (np.concatenate([x, held_x]), np.concatenate([y, held_y])), None
     elif n_validation is not None:
         raise ValueError(
             f"validation={n_validation}, but {path} has a validation set of its own: "
@@ -185,8 +188,8 @@ def _npz(path: Path, n_validation: int | None, max_bytes: int) -> Dataset:
         )
 
     x, y = train
-    labelled = y.dtype == np.int32
-    n_classes = 1 + max(int(labels.max()) for _, labels in splits.values()) if labelled else None
+    is_labelled = y.dtype == np.int32
+    n_classes = 1 + max(int(labels.max()) for _, labels in splits.values()) if is_labelled else None
     scale = 1 / 255 if x.dtype == np.uint8 else 1.0
     return Dataset(path.name, train, validation, splits.get("test"), n_classes, scale)
 

@@ -7,7 +7,7 @@ from jaxnn.optional import require
 
 # Source: the address is in the README of zalandoresearch/fashion-mnist; the SHA-256 sums are those that
 # tensorflow/datasets keeps in url_checksums/fashion_mnist.txt. They hold for Debian's dataset-fashion-mnist too,
-# once its files have the original gzip header again (name and time), which Debian removes: see the test.
+# once its files have the original gzip header again (name and time), which Debian removes; see the test.
 FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FASHION_MNIST_SHA256 = {
     "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -18,15 +18,17 @@ FASHION_MNIST_SHA256 = {
 
 
 def download(name: str, folder: str | os.PathLike[str], url: str = FASHION_MNIST_URL) -> Path:
-    """Fetch Fashion-MNIST (31 MB) into a folder, for `load('fashion-mnist', data_dir=folder)`.
+    """Fetch Fashion-MNIST (31 MB) into a folder, for `jaxnn.data.load('fashion-mnist', data_dir=folder)`.
 
-    Files that are there already, with the right checksum, are kept. `url` may name a mirror; it ends in '/'.
+    Files that are there already, with the right checksum, are kept. `url` may be a mirror's; it ends in '/'.
 
     Raises: ValueError for another name, or a wrong checksum (the file isn't kept); OSError if the server can't
         be reached or refuses; ImportError without pooch.
     """
     if name != "fashion-mnist":
-        raise ValueError(f"only fashion-mnist can be downloaded, not {name!r}: give load a data_dir that has the files")
+        raise ValueError(
+            f"only fashion-mnist can be downloaded, not {name!r}: give jaxnn.data.load a data_dir that has the files"
+        )
     folder = Path(folder).expanduser()
     files = require("pooch", extra="data").create(path=folder, base_url=url, registry=FASHION_MNIST_SHA256)
     for file in FASHION_MNIST_SHA256:

@@ -23,7 +23,7 @@ from typing import BinaryIO
 import numpy as np
 
 MAX_BYTES = 2 * 1024**3
-"""Largest array that a reader of this package makes unless told otherwise: 2 GiB."""
+"""The largest array that is read by default: 2 GiB."""
 
 MAX_AXES = 64  # of a NumPy array, since NumPy 2.0
 
@@ -42,10 +42,10 @@ TEXT = re.compile(rb"(\xef\xbb\xbf)?[\t\n\r -~]+")  # with or without UTF-8's by
 
 
 def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> np.ndarray:
-    """The array in an IDX file, plain or gz (told apart by content, not by name), in native byte order.
+    """The array in an IDX file, plain or gz (as its content says, not its name), in native byte order.
 
-    The header is read first, and at most one byte more than it declares is decompressed after it, so that
-    neither a false header nor a small file that unpacks to a huge one can fill the memory.
+    The header is read first, and after it at most one byte more than it declares, so that neither a false header nor a
+    small file that unpacks to a huge one can fill the memory.
 
     Raises: FileNotFoundError; ValueError if the file isn't IDX, is truncated, too long or damaged, or if it
         declares more than `max_bytes` of elements.
@@ -71,7 +71,7 @@ def _read(stream: BinaryIO | gzip.GzipFile, path: Path, max_bytes: int) -> np.nd
     start = stream.read(4)
     if TEXT.fullmatch(start):
         raise ValueError(
-            f"{path} looks like an HTML or text page, as a server sends in place of a file: download it again"
+            f"{path} looks like an HTML or text page, which a server may send in place of a file: download it again"
         )
     if len(start) < 4:
         raise ValueError(f"{path} is truncated within its header: download it again")
@@ -87,19 +87,19 @@ def _read(stream: BinaryIO | gzip.GzipFile, path: Path, max_bytes: int) -> np.nd
     if len(lengths) < 4 * n_axes:
         raise ValueError(f"{path} is truncated within its header: download it again")
     shape, dtype = struct.unpack(f">{n_axes}I", lengths), TYPES[code]
-    # An axis of length 0 makes the file empty, but not the other axes small enough for NumPy.
+    # An axis of length 0 makes the file empty, but the other axes may still be too long for NumPy.
     if math.prod(length or 1 for length in shape) * dtype.itemsize > max_bytes:
         raise ValueError(
             f"{path} declares the shape {shape} of {dtype.name}, above the limit of {max_bytes:,} bytes: "
-            f"if it is meant so, give a larger max_bytes"
+            f"if that is intended, give a larger max_bytes"
         )
 
     declared = math.prod(shape) * dtype.itemsize
-    elements = stream.read(declared + 1)  # reaching the end is also what makes gzip check its checksum
+    elements = stream.read(declared + 1)  # reading to the end also makes gzip check its checksum
     if len(elements) != declared:
-        fault, found = ("truncated", len(elements)) if len(elements) < declared else ("too long", "more")
+        fault, got = ("truncated", len(elements)) if len(elements) < declared else ("too long", "more")
         raise ValueError(
-            f"{path} is {fault}: the shape {shape} of {dtype.name} takes {declared:,} bytes, found {found}; "
+            f"{path} is {fault}: the shape {shape} of {dtype.name} takes {declared:,} bytes, found {got}; "
             f"download it again"
         )
     return np.frombuffer(elements, dtype).astype(dtype.newbyteorder("=")).reshape(shape)

@@ -13,15 +13,15 @@ Split = tuple[np.ndarray, np.ndarray]
 
 SPLITS = ("train", "validation", "test")
 
-# What zipfile, zlib and NumPy raise at damaged, encrypted or oddly compressed members and at pickled objects
+# What zipfile, zlib and NumPy raise for members that are damaged, encrypted, pickled or compressed in other ways
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, MemoryError)
 
 
 def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[str, Split]:
-    """The splits (x, y) of an `.npz` file by name: 'train' and, where it has them, 'validation' and 'test'.
+    """The splits (x, y) of an `.npz` file by name: 'train', and 'validation' and 'test' where it has them.
 
-    Keys: x_train and y_train, with or without the pairs x_validation, y_validation and x_test, y_test; or
-    just x and y, which are all for training. Nothing is ever unpickled.
+    Keys: x_train and y_train, with or without the pairs x_validation, y_validation and x_test, y_test; or x and y
+    alone, which are all for training. Nothing is ever unpickled.
 
     Shapes: x (B, ...) of any real type; y either (B,) integers or booleans, which are labels and become
         int32, or (B, ...) floating point, which is kept. All splits agree in type and in one example's shape.
@@ -38,7 +38,7 @@ def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[str, 
     if "train" not in names or arrays.keys() != {f"{axis}_{split}" for split in names for axis in "xy"}:
         raise ValueError(
             f"{path} has the keys {sorted(arrays)}: expected x_train and y_train, with or without the pairs "
-            f"x_validation, y_validation and x_test, y_test; or just x and y. Save it again with these names"
+            f"x_validation, y_validation and x_test, y_test; or x and y alone. Save it again with these names"
         )
 
     splits = {split: (arrays[f"x_{split}"], _targets(arrays[f"y_{split}"], path)) for split in names}
@@ -56,7 +56,7 @@ def _arrays(path: Path, max_bytes: int) -> dict[str, np.ndarray]:
     if size > max_bytes:
         raise ValueError(
             f"{path} unpacks to {size:,} bytes, above the limit of {max_bytes:,}: "
-            f"if it is meant so, give a larger max_bytes"
+            f"if that is intended, give a larger max_bytes"
         )
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -93,11 +93,11 @@ def _require_fit(split: str, x: np.ndarray, y: np.ndarray, train: Split, path: P
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
         raise ValueError(
             f"{path} has x_{split} of the shape {x.shape} and y_{split} of {y.shape}: "
-            f"expected one row an example in both, and at least one; save them with equal lengths"
+            f"expected one row for each example in both, and at least one; save them with equal lengths"
         )
-    for name, array, model in zip("xy", (x, y), train, strict=True):
-        if (array.dtype, array.shape[1:]) != (model.dtype, model.shape[1:]):
+    for name, array, trained in zip("xy", (x, y), train, strict=True):
+        if (array.dtype, array.shape[1:]) != (trained.dtype, trained.shape[1:]):
             raise ValueError(
                 f"{path} has examples of {array.dtype} {array.shape[1:]} in {name}_{split}, but of "
-                f"{model.dtype} {model.shape[1:]} in {name}_train: save them with one type and shape"
+                f"{trained.dtype} {trained.shape[1:]} in {name}_train: save them with one type and shape"
             )

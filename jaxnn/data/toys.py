@@ -1,6 +1,6 @@
-"""Small data sets that are known through and through: what is learned from them can be told beforehand.
+"""Small data sets of which everything is known, so that one can say beforehand what will be learned from them.
 
-NumPy arrays in float64, and the same ones for the same seed.
+NumPy arrays in float64, the same ones for the same seed.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ TRUTH_TABLES = {"and": (1, 0, 0, 0), "or": (1, 0, 1, 1), "nand": (0, 1, 1, 1), "
 def truth_table(name: str) -> Split:
     """The four rows of a gate: and, or, nand, xor. Shapes: x (4, 2), t (4,) int32.
 
-    The rows are (1, 1), (0, 0), (1, 0), (0, 1), the order of the article on the perceptron, which its counts depend on.
+    The rows are (1, 1), (0, 0), (1, 0), (0, 1): the order of the article on the perceptron, on which its counts depend.
     Raises: ValueError for another name.
     Source: hanbingtao, part 1.
 
@@ -35,10 +35,10 @@ def salary() -> Split:
 
 
 def separable(n: int, n_features: int, margin: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points of the unit ball on both sides of a plane through 0, none nearer to it than the margin.
+    """Points in the unit ball on both sides of a plane through 0, none of them closer to it than the margin.
 
     Returns x (n, N), t (n,) int32 of 0 and 1, and the plane's unit normal u (N,): u . x >= margin where t is 1, and
-    <= -margin where it is 0; the first point lies at the margin itself.
+    <= -margin where it is 0; the first point is exactly at the margin.
     Raises: ValueError unless n >= 1, n_features >= 2 and 0 < margin < 1.
 
     >>> x, t, normal = separable(100, 3, margin=0.1)
@@ -61,7 +61,7 @@ def separable(n: int, n_features: int, margin: float, seed: int = 0) -> tuple[np
 
 
 def bit_codes(bits: int = 8, on: float = 0.9, off: float = 0.1) -> np.ndarray:
-    """All 2^bits numbers, a row each, a bit being `on` or `off`: what an autoencoder is asked to give back.
+    """All 2^bits numbers, one a row, each bit being `on` or `off`: what an autoencoder learns to give back.
 
     Shape: (2^bits, bits), the lowest bit first.  Source: the demo of hanbingtao, part 3 (8-3-8).
 
@@ -76,5 +76,5 @@ def bit_codes(bits: int = 8, on: float = 0.9, off: float = 0.1) -> np.ndarray:
 
 
 def _directions(rng: np.random.Generator, n: int, n_features: int) -> np.ndarray:
-    found = rng.standard_normal((n, n_features))
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    vectors = rng.standard_normal((n, n_features))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -174,7 +174,11 @@ def test_missing_files_are_named_with_the_remedy(name, remedy, folder):
 @pytest.mark.parametrize(
     ("file", "array", "message"),
     [
-        ("train-labels-idx1-ubyte", np.zeros(11, "uint8"), r"12 images and .* 11 labels: expected one label an image"),
+        (
+            "train-labels-idx1-ubyte",
+            np.zeros(11, "uint8"),
+            r"12 images and .* 11 labels: expected one label for each image",
+        ),
         ("t10k-images-idx3-ubyte.gz", np.zeros((4, 8, 8), "uint8"), r"uint8 \(4, 8, 8\).*expected uint8 images"),
         ("t10k-images-idx3-ubyte.gz", np.zeros((4, 28, 28), "int32"), "hold int32"),
         ("t10k-images-idx3-ubyte.gz", np.zeros(4, "uint8"), r"hold uint8 \(4,\)"),

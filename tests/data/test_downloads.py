@@ -75,5 +75,7 @@ def test_a_server_that_has_no_such_file_is_an_error(served, tmp_path):
 
 @pytest.mark.parametrize("name", ["mnist", "digits"])
 def test_only_what_has_known_checksums_is_downloaded(name, tmp_path):
-    with pytest.raises(ValueError, match=f"only fashion-mnist can be downloaded, not '{name}': give load a data_dir"):
+    with pytest.raises(
+        ValueError, match=f"only fashion-mnist can be downloaded, not '{name}': give jaxnn.data.load a data_dir"
+    ):
         download(name, tmp_path)

@@ -51,7 +51,7 @@ class Data:
     data_dir: str | None = None
     """Folder with the four files of mnist or fashion-mnist; None means where the system's package puts them."""
     validation: int | None = None
-    """Training examples held out for validation; None means as many as is usual for the data set."""
+    """Training examples held out for validation; None means the data set's usual number."""
     augment: tuple[Literal["flip", "crop", "shift", "rotate", "cutout", "mixup", "noise"], ...] = ()
     """Random changes of each step's images, in this order, as in: --augment flip crop."""
 
@@ -80,7 +80,7 @@ class Network:
     output_activation: Literal["none", "sigmoid", "softmax", "tanh"] = "none"
     """After the last layer. The cross-entropies start from logits and want none."""
     init: Literal["he", "glorot", "lecun", "orthogonal", "normal", "uniform", "zeros"] = "he"
-    """How weights start; normal is N(0, 1), uniform is U(-0.1, 0.1). Biases start at 0."""
+    """Initial weights; normal is N(0, 1), uniform is U(-0.1, 0.1). Biases start at 0."""
     dropout: float = 0.0
     """Fraction of each hidden layer's outputs dropped in training."""
     batch_norm: bool = False
@@ -153,7 +153,7 @@ class Objective:
     label_smoothing: float = 0.0
     """Fraction of each label spread over all classes (cross-entropies)."""
     huber_delta: float = 1.0
-    """Size of an error from which absolute values take the place of squares (huber)."""
+    """Size above which an error counts linearly instead of squared (huber)."""
     l1: float = 0.0
     """Strength of the penalty: l1 * sum |W|."""
     l2: float = 0.0
@@ -207,10 +207,9 @@ class Update:
     schedule: Literal["constant", "step", "exponential", "cosine", "inverse-time"] = "constant"
     """How the learning rate changes with the step."""
     schedule_steps: int | None = None
-    """Steps from one decay to the next (step, exponential, inverse-time), or to the end of cosine, where None means the
-    end of the run."""
+    """Steps from one decay to the next; for cosine, steps to its end, and None means the end of the run."""
     schedule_factor: float = 0.1
-    """Factor on the learning rate in each --schedule-steps (step, exponential)."""
+    """What the learning rate is multiplied by every --schedule-steps (step, exponential)."""
     schedule_final: float = 0.0
     """Fraction of the learning rate at the end (cosine)."""
     warmup: int = 0
@@ -277,7 +276,7 @@ class Training:
     loop: Literal["mbgd", "bgd", "sgd"] = "mbgd"
     """Mini-batch, batch (all examples a step) or stochastic (one a step) gradient descent."""
     batch_size: int = 8
-    """Examples a step (mbgd)."""
+    """Examples in each step (mbgd)."""
     epochs: int = 30
     """Passes over the training examples, at most."""
     patience: int | None = None
@@ -289,7 +288,7 @@ class Training:
     devices: int = 1
     """Share every batch among this many devices (mbgd, bgd)."""
     seed: int = 0
-    """Of everything random: initial weights, order of the examples, dropout, augmentation."""
+    """For everything random: initial weights, order of the examples, dropout, augmentation."""
 
     def loop_function(self) -> Any:
         loop = {"mbgd": mbgd, "bgd": bgd, "sgd": sgd}[self.loop]

@@ -29,7 +29,7 @@ class Train(Config):
     """Train a network on a data set and write a folder with all that came of it."""
 
     output: Path | None = None
-    """Folder to write, a new one; None means runs/<data>-<date>-<time>."""
+    """New folder to write; None means runs/<data>-<date>-<time>."""
     progress: bool = True
     """Show a progress bar."""
 

@@ -98,8 +98,8 @@ def print_comparison(comparison: Any) -> None:
         print(comparison, flush=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], last: Sequence[Any] = ()) -> None:
-    """A table in the terminal, folded to its width. The last row, of totals, is set apart from the others."""
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], totals: Sequence[Any] = ()) -> None:
+    """A table in the terminal, folded to its width; a row of totals stands below a line of its own."""
     table = require("rich.table", "cli").Table(
         title=title, title_justify="left", title_style="bold", box=require("rich.box", "cli").SIMPLE_HEAD
     )
@@ -109,9 +109,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         table.add_column(column, justify="right" if is_counted else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(str, row))
-    if last:
+    if totals:
         table.add_section()
-        table.add_row(*map(str, last))
+        table.add_row(*map(str, totals))
     require("rich.console", "cli").Console(highlight=False, markup=False).print(table)
 
 

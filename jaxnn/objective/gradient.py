@@ -67,7 +67,7 @@ def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer |
     returns is in `.notes` under the layer's path.
     In a profile, operations stand under `forward`, `loss`, `backward` and `penalty`, and there under the layer's path.
     Raises: ValueError if the weights sum to 0, where they are concrete.
-    Source: PRINCIPLES C1 to C5.  NumPy twin: reference/objective.py.
+    Source: PRINCIPLES C1 to C5.  NumPy twin: reference/gradient.py.
 
     >>> import jaxnn
     >>> net, loss = jaxnn.Dense(2), jaxnn.HalfSquaredError()

@@ -24,7 +24,7 @@ from jaxnn.reference.activations import (
     Tanh,
 )
 from jaxnn.reference.combinators import Branches, Remat, Repeat, Residual, Serial
-from jaxnn.reference.descent import bgd, mbgd, sgd
+from jaxnn.reference.loops import bgd, mbgd, sgd
 from jaxnn.reference.layers import (
     Dense,
     DenseParams,
@@ -43,7 +43,7 @@ from jaxnn.reference.normalization import (
     RMSNorm,
 )
 from jaxnn.reference.losses import AbsoluteError, HalfSquaredError, Huber, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from jaxnn.reference.objective import Gradient, backprop
+from jaxnn.reference.gradient import Gradient, backprop
 from jaxnn.reference.penalties import l1, l2
 from jaxnn.reference.recurrent import GRUCell, LSTMCell, Recurrent, TanhCell
 from jaxnn.reference.twins import twin

@@ -46,7 +46,7 @@ def bgd(
 
     `chunk_size` takes that gradient in several passes, to bound memory; each pass has an augmentation of its own.
     All other arguments, the result and the errors are those of `mbgd`.
-    Source: PRINCIPLES B7.  NumPy twin: reference/descent.py.
+    Source: PRINCIPLES B7.  NumPy twin: reference/loops.py.
     """
     data, validation = checked_splits(data, validation, net, loss)
     if chunk_size is not None:
@@ -112,7 +112,7 @@ def mbgd(
     Raises: ValueError or TypeError for data that can't be trained on (see `examples.checked`), for a batch larger
         than the set, for augmentation that changes x's shape or mixes examples of batches of one, and unless exactly
         one of key and run is given.
-    Source: PRINCIPLES B8.  NumPy twin: reference/descent.py.
+    Source: PRINCIPLES B8.  NumPy twin: reference/loops.py.
 
     >>> import jaxnn
     >>> x, t = jnp.array([[0.0], [1.0], [2.0]]), jnp.array([[1.0], [3.0], [5.0]])
@@ -171,7 +171,7 @@ def sgd(
     with Dense.
     All other arguments, the result and the errors are those of `mbgd`. There is no data-parallel form, since a step has
     one example: the parallel form of SGD is `parallel.ensemble`.
-    Source: PRINCIPLES B9.  NumPy twin: reference/descent.py.
+    Source: PRINCIPLES B9.  NumPy twin: reference/loops.py.
     """
     if axis_name is not None:
         raise ValueError(

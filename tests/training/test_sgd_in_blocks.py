@@ -43,7 +43,7 @@ def both(net, data, block, loss=LOSS, **options):
 
 
 def assert_same(plain, delayed, tolerance=1e-12):
-    """Runs and histories. The tolerance is that of 46 steps in float64, as in test_descent.py."""
+    """Runs and histories. The tolerance is that of 46 steps in float64, as in reference/test_loops.py."""
     unit = jax.tree.map(lambda leaf: jnp.ones(()), plain)
     as_numbers = lambda tree: jax.tree.map(  # noqa: E731 (keys have no difference)
         lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, tree

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnn.reference.arrays import Tree
-from jaxnn.reference.objective import backprop
+from jaxnn.reference.gradient import backprop
 from jaxnn.reference.updates import apply_updates
 
 

@@ -10,8 +10,8 @@ processing calls a correlation.)
 
 Shapes: x (B, *spatial, C), W (*k, C / G, F), dy and y (B, *counts, F).
 
-`convolution`, `input_gradient` and `weight_gradient` choose by platform, when the program is lowered; under each stand
-its forms. Those `_by_taps` are the definition, tap by tap, and the obvious twins of the others.
+`convolution`, `input_gradient` and `weight_gradient` choose a form by platform, when the program is lowered; the forms
+of each stand below it. Those named `_by_taps` are the definition, tap by tap, and the obvious twins of the others.
 """
 
 import functools
@@ -54,17 +54,17 @@ def _convolution_by_library(
 def _convolution_by_taps(
     x: jax.Array, weight: jax.Array, windows: Windows, groups: int, precision: Precision
 ) -> jax.Array:
-    of_taps = (
-        _through(of_tap, weight[tap], groups, precision)
-        for tap, of_tap in zip(windows.taps, seen(x, windows), strict=True)
+    terms = (
+        _through(x_tap, weight[tap], groups, precision)
+        for tap, x_tap in zip(windows.taps, seen(x, windows), strict=True)
     )
-    return jax.lax.optimization_barrier(functools.reduce(jnp.add, of_taps))
+    return jax.lax.optimization_barrier(functools.reduce(jnp.add, terms))
 
 
 def input_gradient(
     dy: jax.Array, weight: jax.Array, windows: Windows, groups: int, spatial: Shape, precision: Precision
 ) -> jax.Array:
-    """dx: dy through the transposed W, back to where it came from."""
+    """dx: dy through the transposed W, back to the places that the windows saw."""
     options = {"windows": windows, "groups": groups, "spatial": spatial, "precision": precision}
     by_convolution = functools.partial(_input_gradient_by_convolution, **options)
     if _is_depthwise(weight, groups):
@@ -76,10 +76,10 @@ def input_gradient(
     return jax.lax.platform_dependent(dy, weight, cpu=functools.partial(on_cpu, **options), default=by_convolution)
 
 
-# With s - 1 zeros put between its numbers, dy is a signal D that x's convolution would see at stride 1:
+# With s - 1 zeros put between its numbers, dy is D, the cotangent that x's convolution would have at stride 1:
 #   dx[p] = sum_u W[u]^T D[p + low - d u],
 # a convolution of D with the kernel reversed and transposed. Its window u' = k - 1 - u sees D at p + d u' - low', where
-# low' = d (k - 1) - low; high' is what makes as many windows as x has numbers.
+# low' = d (k - 1) - low; high' is chosen so that there is one window for each number of x.
 def _input_gradient_by_convolution(
     dy: jax.Array, weight: jax.Array, windows: Windows, groups: int, spatial: Shape, precision: Precision
 ) -> jax.Array:
@@ -106,10 +106,10 @@ def _input_gradient_by_convolution(
 def _input_gradient_by_columns(
     dy: jax.Array, weight: jax.Array, windows: Windows, groups: int, spatial: Shape, precision: Precision
 ) -> jax.Array:
-    """One matrix product gives what every window gives back at all its taps; then each goes where it came from.
+    """One matrix product gives each window's part of dx at all its taps; then each part is added at its place.
 
     A convolution to few channels leaves most of a vector register empty: from 16 to 6 channels, 5 x 5, it took 2.7
-    times as long. The barrier keeps the product out of the sums.
+    times as long. The barrier keeps the product from being fused into the sums.
     """
     assert groups == 1
     n_taps, n_channels, n_out = len(windows.taps), *weight.shape[-2:]
@@ -138,7 +138,7 @@ def weight_gradient(x: jax.Array, dy: jax.Array, windows: Windows, groups: int, 
 def _weight_gradient_by_library(
     x: jax.Array, dy: jax.Array, windows: Windows, groups: int, precision: Precision
 ) -> jax.Array:
-    """A convolution that is told which axis is which, as `jax.grad` has it."""
+    """A convolution whose `dimension_numbers` say which axis is which, as `jax.grad` computes it."""
     axes = _SPATIAL[-len(windows.size) :]
     pads = _weight_pads(windows, x.shape[1:-1], dy.shape[1:-1])
     return _over_examples(x, dy, windows, pads, (f"C{axes}N", f"I{axes}O", f"{axes}NC"), groups, precision)
@@ -147,10 +147,10 @@ def _weight_gradient_by_library(
 def _weight_gradient_by_transposes(
     x: jax.Array, dy: jax.Array, windows: Windows, groups: int, precision: Precision
 ) -> jax.Array:
-    """The same convolution, its axes first brought into the order that a forward one has.
+    """The same convolution, its axes first brought into the order that a forward convolution has.
 
-    XLA's CPU compiler has a fast form for that order in every place, for the other one at the top of a program alone:
-    inside of `lax.scan`, 3 x 3 from 32 to 64 channels took 70 times as long.
+    XLA's CPU compiler has a fast form for that order everywhere, but for the other order only at the top of a program:
+    inside `lax.scan`, 3 x 3 from 32 to 64 channels took 70 times as long.
     """
     by_channel = jnp.moveaxis(x, (-1, 0), (0, -1))  # (C, *spatial, B)
     by_place = jnp.moveaxis(dy, 0, -2)  # (*counts, B, F)
@@ -159,8 +159,8 @@ def _weight_gradient_by_transposes(
     return jnp.moveaxis(dweight, 0, -2)
 
 
-# dW is a convolution of x with dy, where the examples are what is summed over, as channels are in y. Its windows have
-# dy's places for taps, s apart, and lie at W's taps, d apart; `high` is what makes k of them.
+# dW is a convolution of x with dy that sums over the examples, where y sums over channels. The taps of its windows are
+# dy's places, s apart; its windows lie at W's taps, d apart; `high` is chosen so that there are k of them.
 def _over_examples(
     x: jax.Array,
     dy: jax.Array,
@@ -192,8 +192,8 @@ def _weight_gradient_by_patches(
 ) -> jax.Array:
     """One matrix product: what each window sees, as a row, times dy. For windows that see less than dy has outputs.
 
-    Then the rows are less to write than dy's transpose. The barrier keeps the copies that make them out of the product,
-    which would read with a stride.
+    Then the rows are less to write than dy's transpose. The barrier keeps the copies that make the rows from being
+    fused into the product, which would then read with a stride.
     """
     assert groups == 1
     rows = jnp.concatenate(list(seen(x, windows)), axis=-1)  # (B, *counts, k C)
@@ -206,10 +206,10 @@ def _weight_gradient_by_taps(
     x: jax.Array, dy: jax.Array, windows: Windows, groups: int, precision: Precision
 ) -> jax.Array:
     dy = _grouped(dy, groups)
-    of_taps = [
-        jnp.einsum("...gc,...gf->cgf", _grouped(of_tap, groups), dy, precision=precision) for of_tap in seen(x, windows)
+    dweight = [
+        jnp.einsum("...gc,...gf->cgf", _grouped(x_tap, groups), dy, precision=precision) for x_tap in seen(x, windows)
     ]
-    return jnp.stack(of_taps).reshape(*windows.size, x.shape[-1] // groups, -1)
+    return jnp.stack(dweight).reshape(*windows.size, x.shape[-1] // groups, -1)
 
 
 _SPATIAL = "DHW"
@@ -221,21 +221,21 @@ def _numbers(n_axes: int) -> tuple[str, str, str]:
 
 
 def _is_depthwise(weight: jax.Array, groups: int) -> bool:
-    """Whether each channel has a kernel of its own: on a CPU no matrix product is fast then, but sums of taps are."""
+    """Whether each channel has a kernel of its own: on a CPU matrix products are slow then, and sums of taps fast."""
     return groups > 1 and weight.shape[-2] == 1
 
 
-# Before JAX 0.12 barriers do nothing on a CPU, and a sum over taps is made anew at each of its uses.
+# Before JAX 0.12 barriers do nothing on a CPU, and a sum over taps is computed again at each of its uses.
 _BARRIERS_HOLD = jax.__version_info__ >= (0, 12)
 
 
 def _has_few_products(weight: jax.Array, groups: int) -> bool:
-    """Whether sums of taps are faster on a CPU from one channel too: 7 times to 6 channels, 5 x 5."""
+    """Whether sums of taps are faster on a CPU from one channel too: 7 times from 1 to 6 channels, 5 x 5."""
     return _BARRIERS_HOLD and groups == 1 and weight.shape[-2] == 1 and math.prod(weight.shape) <= 400
 
 
 def _has_few_columns(weight: jax.Array, groups: int) -> bool:
-    """Whether taps times channels are so few that columns give dx faster on a CPU: 2.5 times from 16 to 6, 5 x 5."""
+    """Whether W[..., f] has so few numbers that columns give dx faster on a CPU: 2.5 times from 16 to 6, 5 x 5."""
     return _BARRIERS_HOLD and groups == 1 and math.prod(weight.shape[:-1]) <= 160
 
 

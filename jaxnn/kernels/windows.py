@@ -4,11 +4,11 @@ Along one axis of n numbers, window i of k taps sees the numbers at
 
     stride i + dilation u - low,    u = 0, ..., k - 1
 
-of which those outside of 0, ..., n - 1 are padding: `low` numbers before the first, `high` after the last. `padding` is
+of which those outside 0, ..., n - 1 are padding: `low` numbers before the first, `high` after the last. `padding` is
 "VALID" (none), "SAME" (as much as makes ceil(n / stride) windows, the odd one after the last), or (low, high) for each
 axis, as in `jax.lax`.
 
-Arrays are (B, *spatial, C), with any number of spatial axes. All sizes are Python's: nothing here is traced but x.
+Arrays are (B, *spatial, C), with any number of spatial axes. All sizes are Python ints: only arrays are traced.
 """
 
 import functools
@@ -99,24 +99,24 @@ def seen(x: jax.Array, windows: Windows, fill: float = 0.0) -> Iterator[jax.Arra
 
 
 def spread(seen: Sequence[jax.Array], windows: Windows, spatial: Shape) -> jax.Array:
-    """The adjoint of `seen`: what each tap has, back where it came from, summed. (B, *spatial, C)."""
+    """The adjoint of `seen`: the numbers of each tap, added where they came from: (B, *spatial, C)."""
     pads = windows.pads(spatial)
 
-    def placed(tap: Shape, of_tap: jax.Array) -> jax.Array:
-        # Number i of the tap's came from s i + d u - low: s - 1 zeros between, d u - low before, what remains after.
+    def placed(tap: Shape, numbers: jax.Array) -> jax.Array:
+        # Number i came from s i + d u - low: s - 1 zeros go between numbers, d u - low before them, the rest after.
         edges = []
         for (low, _), s, d, u, n, count in zip(
-            pads, windows.stride, windows.dilation, tap, spatial, of_tap.shape[1:-1], strict=True
+            pads, windows.stride, windows.dilation, tap, spatial, numbers.shape[1:-1], strict=True
         ):
             before = d * u - low
             edges.append((before, n - before - s * (count - 1) - 1, s - 1))
-        return jax.lax.pad(of_tap, jnp.zeros((), of_tap.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+        return jax.lax.pad(numbers, jnp.zeros((), numbers.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
     return functools.reduce(jnp.add, map(placed, windows.taps, seen))
 
 
 def windows_over(layer: Any, n_axes: int, size: PerAxis, stride: PerAxis, padding: Any, dilation: PerAxis) -> Windows:
-    """The windows of a layer over so many axes; an int stands for as many as there are. Raises: ValueError."""
+    """The windows of a layer over n_axes axes; an int holds for all of them. Raises: ValueError for a wrong field."""
     name = type(layer).__name__
     sizes, strides, dilations = (
         _positive(name, field, value, n_axes)
@@ -135,7 +135,7 @@ def windows_over(layer: Any, n_axes: int, size: PerAxis, stride: PerAxis, paddin
 
 
 def hashable(value: Any) -> Any:
-    """Lists as tuples, to any depth: what may be a field of a recipe."""
+    """Lists as tuples, to any depth, so that the value may be a field of a recipe."""
     return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value
 
 

@@ -1,13 +1,13 @@
 """Activation functions: the value, and under it the derivative.
 
-All act on x of any shape (B, ...) and keep it; all but Softmax act number by number, so that backward is
+All take x of any shape (B, ...), and y has the same shape; all but Softmax act number by number, so that backward is
 dx = f'(x) * dy. What each keeps for backward is the least that determines f'(x): the output where f' is a function
-of f, one bool a number where f is piecewise linear with slopes that are known, else the input.
+of f, one bool a number where f is piecewise linear with slopes that are known, otherwise the input.
 
-NaN: a NaN in x is a NaN in y, in every function here; masks are the set where the *flat* branch is taken, and NaN is
-never in it, so it isn't swallowed by a comparison either forward or backward.
-Infinities: what acts number by number takes its limit at +-infinity, y and f' alike; a slope of 0 times -infinity alone
-is NaN.
+NaN: a NaN in x is a NaN in y, in every function here. A mask is true where the *flat* branch is taken, and never at a
+NaN, so that no comparison swallows a NaN, forward or backward.
+Infinities: a function that acts number by number takes its limit at +-infinity, y and f' alike; only a slope of 0 times
+-infinity is NaN.
 """
 
 import math
@@ -127,7 +127,7 @@ class PReLUParams(NamedTuple):
 
 @recipe
 class PReLU:
-    """y = x where x > 0, and slope * x where x <= 0, with a slope that is learned: a LeakyReLU that finds its own.
+    """y = x where x > 0, and slope * x where x <= 0: a LeakyReLU whose slope is learned.
 
     One slope for each feature of the last axis, or one for all with `shared`; they start at `slope`. The field isn't
     named `weight`, so no penalty and no weight decay pulls a slope to 0, which would make it a ReLU.
@@ -182,7 +182,7 @@ class PReLU:
 class ELU(Parameterless):
     """y = x where x > 0, and alpha (exp(x) - 1) where x <= 0.
 
-    Backward: dx = dy where x > 0, and (y + alpha) dy where x <= 0, for y + alpha = alpha exp(x), to the rounding of y.
+    Backward: dx = dy where x > 0, and (y + alpha) dy where x <= 0: y + alpha is alpha exp(x), but for y's rounding.
     The subgradient at 0 is the one from the left, alpha, which for alpha = 1 is the derivative.
     Keeps y, whose sign is x's.
     Raises: ValueError if alpha isn't positive and finite.
@@ -198,7 +198,7 @@ class ELU(Parameterless):
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)
         negative = x <= 0
-        # Where x > 0 the branch not taken gets a 0, or its exp would overflow and make a NaN of the machine's gradient.
+        # Where x > 0 the branch not taken gets a 0: its exp would overflow, and the automatic gradient would be NaN.
         y = jnp.where(negative, self.alpha * jnp.expm1(jnp.where(negative, x, 0)), x)
         return Forward(y, state, OutputCache(y))
 
@@ -227,9 +227,9 @@ class Softplus(Parameterless):
         return Backward((), -jnp.expm1(-cache.y) * dy)
 
 
-# SiLU and GELU are x g(x) with a gate g that goes from 0 to 1: f' = g + x g'. Their y has a minimum, so it doesn't tell
-# x, which has to be kept. Far out g' is 0 and f' is the gate, 0 or 1 in every dtype, long before x is infinite: from
-# there on x is clipped, so that no infinity meets that 0.
+# SiLU and GELU are x g(x) with a gate g that goes from 0 to 1: f' = g + x g'. Their y has a minimum, so it doesn't
+# determine x, which has to be kept. Far out g' is 0 and f' is the gate, 0 or 1 in every dtype, long before x is
+# infinite: from there on x is clipped, so that no infinity meets that 0.
 
 
 def _gated(gate: jax.Array, x: jax.Array) -> jax.Array:
@@ -257,7 +257,7 @@ class SiLU(Parameterless):
 
 @recipe
 class GELU(Parameterless):
-    """y = x Phi(x), Phi the distribution function of N(0, 1); or, if `approximate`, the sigmoid that is close to it.
+    """y = x Phi(x), Phi the distribution function of N(0, 1) or, if `approximate`, a sigmoid that is close to it.
 
         approximate    Phi = (1 + tanh u) / 2,  u = sqrt(2 / pi) (x + 0.044715 x^3)
 
@@ -300,7 +300,7 @@ def _normal_distribution(x: jax.Array) -> jax.Array:
 class Softmax(Parameterless):
     """y_k = exp(x_k) / sum_j exp(x_j), over the last axis.
 
-    Before a cross-entropy leave it out: `SoftmaxCrossEntropy` starts from logits.
+    Leave it out before a cross-entropy: `SoftmaxCrossEntropy` takes logits.
     Backward: dx_k = y_k (dy_k - sum_j y_j dy_j).  Keeps y.  NumPy twin: reference/activations.py.
     """
 

@@ -40,10 +40,11 @@ class BatchNorm:
                     running variance <- momentum * running variance + (1 - momentum) R/(R-1) var
         evaluation  mu, var = running mean, running variance
         x^_r = (x_r - mu) / sqrt(var + epsilon)        y_r = scale * x^_r + bias
-    The batch is normalised by its own (biased) variance; what runs is the unbiased one, as in the paper
-    (Flax runs the biased one). `momentum` is the fraction kept (PyTorch's is the fraction replaced).
+    The batch is normalised by its own (biased) variance; the running variance averages the unbiased one, as in the
+    paper (Flax's averages the biased one). `momentum` is the fraction kept (PyTorch's is the fraction replaced).
     With `axis_name`, the mesh axis whose devices share a batch ("devices" under `data_parallel`), mu, var and R are
-    those of all devices' rows, each having as many, and what runs is the same on all. Evaluation needs no axis.
+    those of the rows of all devices, which have equally many, and the running statistics are the same on all devices.
+    Evaluation needs no axis.
 
     Shapes: x (B, ..., N) -> y (B, ..., N); scale, bias and the running statistics are (N,).
     Backward, with s = 1/sqrt(var + epsilon):
@@ -52,7 +53,7 @@ class BatchNorm:
         evaluation  dx_r = scale s dy_r
     With `axis_name` the sums in dx are over all devices' rows, and dbias and dscale are each device's own part.
     Keeps x, mu and s. Rows are coupled in training: `couples_batch`. Sample weights belong to the objective: a row of
-    weight 0 still has a say in mu and var. Sums are taken in float32 at least; y and dx have x's dtype, and the running
+    weight 0 still counts in mu and var. Sums are taken in float32 at least; y and dx have x's dtype, and the running
     statistics keep their own, so that they may be float32 beside bfloat16 params.
     Raises: ValueError if the last axis of x isn't N, or in training if there is one row (its variance is 0) or no mesh
     axis `axis_name`.
@@ -115,15 +116,15 @@ class BatchNorm:
         dscale = jnp.sum(dy * normalized, axis=rows)
         g = _rows(scale, dy) * dy
         if train.value:
-            own = scale * dbias / n_rows, scale * dscale / n_rows
-            mean_g, mean_gx = mean_over(own, self.axis_name)
+            own_means = scale * dbias / n_rows, scale * dscale / n_rows
+            mean_g, mean_gx = mean_over(own_means, self.axis_name)
             g = g - _rows(mean_g, g) - normalized * _rows(mean_gx, g)
         dx = _rows(inverse_std, g) * g
         dparams = BatchNormParams(dscale.astype(params.scale.dtype), dbias.astype(params.bias.dtype))
         return Backward(dparams, dx.astype(x.dtype))
 
     def _statistics(self, state: BatchNormState, x: jax.Array) -> tuple[jax.Array, jax.Array, BatchNormState]:
-        """mu, var and the new state: of the rows on all devices, of which each has as many."""
+        """mu, var and the new state, over the rows of all devices, which have equally many."""
         require_axis(self, self.axis_name)
         n_rows = n_devices(self.axis_name) * x.size // x.shape[-1]
         if n_rows < 2:
@@ -137,14 +138,14 @@ class BatchNorm:
         unbiased = variance * (n_rows / (n_rows - 1))
         return mean, variance, BatchNormState(self._moved(state.mean, mean), self._moved(state.variance, unbiased))
 
-    def _moved(self, running: jax.Array, now: jax.Array) -> jax.Array:
+    def _moved(self, running: jax.Array, statistic: jax.Array) -> jax.Array:
         """A running statistic after this batch, in its own dtype."""
         old = widened(running)
-        return (self.momentum * old + (1 - self.momentum) * now.astype(old.dtype)).astype(running.dtype)
+        return (self.momentum * old + (1 - self.momentum) * statistic.astype(old.dtype)).astype(running.dtype)
 
 
 def _rows(feature: jax.Array, x: jax.Array) -> jax.Array:
-    """A vector of features as one row for each row of x, in its dtype."""
+    """A vector of features, repeated for each row of x, in x's dtype."""
     return jnp.broadcast_to(feature.astype(x.dtype), x.shape)
 
 

@@ -1,7 +1,7 @@
-"""Recurrent cells: what happens at one step of time. `Recurrent` repeats one over a sequence, its params shared.
+"""Recurrent cells: what happens at one step of time. `Recurrent` repeats one over a sequence, with the same params.
 
 A cell is a layer whose input and output are a `Step`. All cells here have the params `.input.weight` W, `.input.bias` b
-and `.recurrent.weight` U: penalties and weight decay act on fields named `weight`, so on W and U, and leave b alone.
+and `.recurrent.weight` U: penalties and weight decay act on fields named `weight`, so on W and U, and not on b.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Cell(Layer, Protocol):
-    """A layer with one method more, whose x, y, dx and dy are each a `Step`.
+    """A layer with one more method, whose x, y, dx and dy are each a `Step`.
 
     `forward` takes the carry from the step before and gives the one for the step after. The shapes that `init` and
     `output_shape` take and give are those of one value, without batch, time and carry.
@@ -85,7 +85,7 @@ class TanhCell(_CellOfVectors):
         dz = (1 - h_t^2) dh_t
         dW = x_t^T dz        dU = h_(t-1)^T dz        db = sum_b dz_b        dx_t = dz W^T        dh_(t-1) = dz U^T
     Keeps x_t, h_(t-1) and h_t. `precision` is `jax.lax.Precision`'s, by name, and holds in backward too.
-    Raises: ValueError if x_t isn't (B, N); TypeError if it isn't floating, or no `Step`.
+    Raises: ValueError if x_t isn't (B, N); TypeError if it isn't floating, or isn't in a `Step`.
     Source: Elman 1990; backward: Werbos 1990.  NumPy twin: reference/recurrent.py.
 
     >>> params, _ = TanhCell(5).init(jax.random.key(0), (3,))
@@ -149,7 +149,7 @@ class LSTMCell(_CellOfVectors):
         dz_g = (1 - g^2) i dc        dz_o = o (1 - o) tanh(c_t) dh_t
         dW = x_t^T dz        dU = h_(t-1)^T dz        db = sum_b dz_b        dx_t = dz W^T        dh_(t-1) = dz U^T
     Keeps x_t, h_(t-1), c_(t-1), the gates and tanh(c_t). `precision` as in `TanhCell`.
-    Raises: ValueError if x_t isn't (B, N); TypeError if it isn't floating, or no `Step`.
+    Raises: ValueError if x_t isn't (B, N); TypeError if it isn't floating, or isn't in a `Step`.
     Source: Hochreiter and Schmidhuber 1997; the forget gate: Gers, Schmidhuber and Cummins 2000; its bias of 1:
     Jozefowicz, Zaremba and Sutskever 2015.  NumPy twin: reference/recurrent.py.
 
@@ -167,8 +167,8 @@ class LSTMCell(_CellOfVectors):
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         (weight, bias), recurrent = _init(self, key, shape, dtype, n_gates=4)
-        of_forget_gate = slice(self.n_out, 2 * self.n_out)
-        return Init(CellParams(InputParams(weight, bias.at[of_forget_gate].add(self.forget_bias)), recurrent), ())
+        forget_columns = slice(self.n_out, 2 * self.n_out)
+        return Init(CellParams(InputParams(weight, bias.at[forget_columns].add(self.forget_bias)), recurrent), ())
 
     def forward(self, params: CellParams, state: tuple, x: Step, *, key: Any = None, train: bool = False) -> Forward:
         before, x_t = _checked(self, params, x)
@@ -179,8 +179,9 @@ class LSTMCell(_CellOfVectors):
         h = o * tanh_c
         return Forward(Step(LSTMCarry(h, c), h), state, LSTMCache(x_t, before, Gates(i, f, g, o), tanh_c))
 
-    # c_t reaches the loss by the next step (the carry's dc_t) and by h_t = o tanh(c_t), whose own two ways, the next
-    # step and the value, are added in dh. c_t = f c_(t-1) + i g then hands its dc to each factor, times the other one.
+    # c_t reaches the loss through the next step (the carry's dc_t) and through h_t = o tanh(c_t), which itself goes to
+    # the next step and to the value: dh is the sum of both. In c_t = f c_(t-1) + i g each factor gets dc times the
+    # other one.
     def backward(self, params: CellParams, cache: LSTMCache, dy: Step) -> Backward:
         x_t, before, (i, f, g, o), tanh_c = cache
         dh = dy.carry.h + dy.value
@@ -225,9 +226,9 @@ class GRUCell(_CellOfVectors):
         dW = x_t^T da        db = sum_b da_b        dU = h_(t-1)^T dc        db_q = sum_b dq_b
         dx_t = da W^T        dh_(t-1) = dc U^T + u dh_t
     Keeps x_t, h_(t-1), r, u, n and q. `precision` as in `TanhCell`.
-    Raises: ValueError if x_t isn't (B, N); TypeError if it isn't floating, or no `Step`.
+    Raises: ValueError if x_t isn't (B, N); TypeError if it isn't floating, or isn't in a `Step`.
     Source: Cho and others 2014, (5) to (8); the reset after the product: Chung and others 2014 and cuDNN, whose second
-    biases of the gates, which add nothing, are left out.  NumPy twin: reference/recurrent.py.
+    biases of the gates add nothing and are left out.  NumPy twin: reference/recurrent.py.
 
     >>> params, _ = GRUCell(2).init(jax.random.key(0), (3,))
     >>> params.input.weight.shape, params.recurrent.weight.shape, params.recurrent.bias.shape
@@ -238,9 +239,9 @@ class GRUCell(_CellOfVectors):
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         own_key, bias_key = jax.random.split(key)
-        of_input, (recurrent,) = _init(self, own_key, shape, dtype, n_gates=3)
+        input_params, (recurrent,) = _init(self, own_key, shape, dtype, n_gates=3)
         bias = self.bias_init(bias_key, (self.n_out,), default_float(dtype))
-        return Init(CellParams(of_input, BiasedRecurrentParams(recurrent, bias)), ())
+        return Init(CellParams(input_params, BiasedRecurrentParams(recurrent, bias)), ())
 
     def forward(self, params: CellParams, state: tuple, x: Step, *, key: Any = None, train: bool = False) -> Forward:
         h, x_t = _checked(self, params, x)
@@ -254,8 +255,9 @@ class GRUCell(_CellOfVectors):
         new = (1 - u) * n + u * h
         return Forward(Step(new, new), state, GRUCache(x_t, h, r, u, n, q))
 
-    # h_t = n + u (h_(t-1) - n): the gate's cotangent is the difference that it mixes. r meets q in a product, and each
-    # gets the other; x_t and h_(t-1) meet in sums but for that product, so da and dc differ in their third part alone.
+    # h_t = n + u (h_(t-1) - n): du is the difference that u mixes, times dh_t. r and q meet in a product, and each gets
+    # the other as a factor; x_t and h_(t-1) meet in sums but for that product, so da and dc differ only in their third
+    # part.
     def backward(self, params: CellParams, cache: GRUCache, dy: Step) -> Backward:
         x_t, h, r, u, n, q = cache
         dh = dy.carry + dy.value
@@ -265,8 +267,8 @@ class GRUCell(_CellOfVectors):
         da_u = u * (1 - u) * (h - n) * dh
         da = jnp.concatenate([da_r, da_u, da_n], axis=-1)
         dc = jnp.concatenate([da_r, da_u, dq], axis=-1)
-        (of_input, (drecurrent,)), dbefore, dx_t = _affine_backward(self, params, x_t, h, da, dc)
-        dparams = CellParams(of_input, BiasedRecurrentParams(drecurrent, jnp.sum(dq, axis=0)))
+        (dinput, (drecurrent,)), dbefore, dx_t = _affine_backward(self, params, x_t, h, da, dc)
+        dparams = CellParams(dinput, BiasedRecurrentParams(drecurrent, jnp.sum(dq, axis=0)))
         return Backward(dparams, Step(dbefore + u * dh, dx_t))
 
 
@@ -280,7 +282,7 @@ def _affine(cell: Any, params: CellParams, x: jax.Array, h: jax.Array) -> jax.Ar
 def _affine_backward(
     cell: Any, params: CellParams, x: jax.Array, h: jax.Array, da: jax.Array, dc: jax.Array
 ) -> tuple[CellParams, jax.Array, jax.Array]:
-    """dparams, dh and dx, from the cotangents of a = x W + b and of c = h U; of z = a + c they are one."""
+    """dparams, dh and dx, from the cotangents of a = x W + b and of c = h U; for z = a + c both are dz."""
     dweight = jnp.matmul(x.T, da, precision=cell.precision)  # dW = x^T da
     drecurrent = jnp.matmul(h.T, dc, precision=cell.precision)  # dU = h^T dc
     dbias = jnp.sum(da, axis=0)
@@ -290,7 +292,7 @@ def _affine_backward(
 
 
 def _init(cell: Any, key: jax.Array, shape: Shape, dtype: Any, *, n_gates: int) -> CellParams:
-    """Each gate's W, U and b drawn on their own, so that an initialiser sees the fans N and H; then side by side."""
+    """Each gate's W, U and b, drawn separately, so that an initialiser sees the fans N and H, and put side by side."""
     (n_in,), n_out = _one_vector(cell, shape), cell.n_out
     weight_key, recurrent_key, bias_key = jax.random.split(key, 3)
 

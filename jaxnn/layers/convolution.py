@@ -36,8 +36,8 @@ class _Conv(WeighedWindows):
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         self.output_shape(shape)
         weight_key, bias_key = jax.random.split(key)
-        of_group = shape[-1] // self.groups
-        weight = self.weight_init(weight_key, (*self._windows.size, of_group, self.n_out), default_float(dtype))
+        n_in_group = shape[-1] // self.groups
+        weight = self.weight_init(weight_key, (*self._windows.size, n_in_group, self.n_out), default_float(dtype))
         bias = self.bias_init(bias_key, (self.n_out,), default_float(dtype)) if self.bias else None
         return Init(ConvParams(weight, bias), ())
 
@@ -71,7 +71,7 @@ class Conv1D(_Conv):
         y[b, i, f] = sum_{u, c} x[b, s i + d u - low, c] W[u, c, f] + bias[f]
 
     Shapes: x (B, L, C), weight (k, C / G, F), bias (F,) or None without `bias` -> y (B, L', F).
-    Backward: as `Conv2D`'s.  Keeps x.  Raises: as `Conv2D`.  NumPy twin: reference/windows.py.
+    Backward: as in `Conv2D`.  Keeps x.  Raises: as `Conv2D`.  NumPy twin: reference/windows.py.
 
     >>> Conv1D(25, 5, stride=2).output_shape((40, 1))
     (20, 25)
@@ -87,7 +87,7 @@ class Conv2D(_Conv):
     with stride s and dilation d, an int or one for each axis; where the window reaches over x's edge, x is 0 there.
     `padding`: "SAME" (as much as makes ceil(H / s) rows, the odd one below), "VALID" (none: `low` is 0), or
     ((low, high), (low, high)). With G `groups`, the channels and the outputs fall into G equal parts, in order, and
-    outputs see the channels of their own part alone; `groups` = C is the depthwise convolution.
+    outputs see only the channels of their own part; `groups` = C is the depthwise convolution.
 
     Shapes: x (B, H, W, C), weight (k, k, C / G, F), bias (F,) or None without `bias` -> y (B, H', W', F), with
     H' = floor((H + low + high - d (k - 1) - 1) / s) + 1.
@@ -97,8 +97,8 @@ class Conv2D(_Conv):
         db[f] = sum_{b, i, j} dy[b, i, j, f]
     Keeps x. `precision` is `jax.lax.Precision`'s, by name, and holds in backward too. The forms that compute all this
     are in kernels/convolution.py.
-    Raises: ValueError if x hasn't the axes or the channels, if no window fits, or if groups don't divide; TypeError if
-    x isn't floating.
+    Raises: ValueError if x doesn't have these axes or channels, if no window fits, or if `groups` doesn't divide the
+    channels and n_out; TypeError if x isn't floating.
     Source: PRINCIPLES G6 to G9 (hanbingtao, part 4).  NumPy twin: reference/windows.py.
 
     >>> net = Conv2D(32)

@@ -73,7 +73,7 @@ class Dense:
         x = cache.x
         rows = tuple(range(x.ndim - 1))
         (dy,) = materialized(dy)  # it is used three times
-        # sum_r x_r^T dy_r, as (sum_r dy_r^T x_r)^T: with many dy for one x, by `vmap`, one product of many rows
+        # sum_r x_r^T dy_r, as (sum_r dy_r^T x_r)^T: many dy for one x, under `vmap`, are then one product of many rows
         dweight = jnp.tensordot(dy, x, axes=(rows, rows), precision=self.precision).T
         dbias = None if params.bias is None else jnp.sum(dy, axis=rows)  # sum_r dy_r
         dx = jnp.matmul(dy, params.weight.T, precision=self.precision)  # dy W^T

@@ -13,27 +13,27 @@ Keep = Literal["bits", "bools", "key"]
 
 
 class DropoutCache(NamedTuple):
-    """What tells which numbers were kept: a bit or a bool of each, or the key that drew them; None where all were."""
+    """Which numbers were kept: a bit or a bool for each, or the key that drew them; None where all were kept."""
 
     keep: jax.Array | None
 
 
 @recipe
 class Dropout(Parameterless):
-    """Inverted dropout: in training each number is dropped with probability `rate`, the others grow to make up for it.
+    """Inverted dropout: in training each number is dropped with probability `rate`, and the others are scaled up.
 
         training    y = keep * x / (1 - rate),  keep ~ Bernoulli(1 - rate)        evaluation  y = x
     So E[y] = x, and evaluation needs no rescaling.
 
     Shapes: x (B, ...) -> y (B, ...).
     Backward: dx = keep * dy / (1 - rate), with the keep of forward; evaluation: dx = dy.
-    What it keeps trades memory for time, and changes no bit of y and dx:
+    What is kept for backward trades memory for time, and changes no bit of y and dx:
         keep="bits"     one bit a number: the flattened mask, eight to a byte
         keep="bools"    one byte a number
         keep="key"      the key, from which backward draws the mask again
-    The last rests on equal bits for an equal key and shape. Keys of JAX's default kind have them; those of kind "rbg"
-    draw for a whole `vmap` at once, so that forward and backward have to be under the same one.
-    Raises: ValueError if it has no key in training, if rate isn't in [0, 1), or keep is none of the three.
+    The last needs the same key and shape to draw the same bits. Keys of JAX's default kind do; those of kind "rbg" draw
+    for a whole `vmap` at once, so that forward and backward have to be under the same one.
+    Raises: ValueError if it gets no key in training, if rate isn't in [0, 1), or keep is none of the three.
     Source: Srivastava et al. 2014, section 10 (inverted form).  NumPy twin: reference/layers.py.
     """
 
@@ -60,12 +60,12 @@ class Dropout(Parameterless):
         if kept is None:
             return Backward((), dy)
         if self.keep == "key":
-            # The draw waits for dy: merged with forward's, or made ahead, it would keep the mask alive in between.
+            # The draw waits for dy: merged with forward's, or done early, it would keep the mask alive in between.
             kept, dy = jax.lax.optimization_barrier((kept, dy))
         return Backward((), self._masked(self._mask(kept, dy.shape), dy))
 
     def _masked(self, keep: jax.Array, x: jax.Array) -> jax.Array:
-        # By the reciprocal, which a GPU's compiler makes of a quotient by a constant: so compiled and eager agree.
+        # Times the reciprocal: a GPU's compiler turns division by a constant into that, so compiled and eager agree.
         return jnp.where(keep, x * (1 / (1 - self.rate)), 0)
 
     def _drawn(self, key: jax.Array, shape: Shape) -> jax.Array:
@@ -73,7 +73,7 @@ class Dropout(Parameterless):
         return jax.random.bernoulli(key, jnp.float32(1 - self.rate), shape)
 
     def _mask(self, kept: jax.Array, shape: Shape) -> jax.Array:
-        """The mask of forward, from what was kept of it."""
+        """Forward's mask, from what the cache has of it."""
         if self.keep == "key":
             return self._drawn(kept, shape)
         if self.keep == "bits":

@@ -87,11 +87,11 @@ class LeCun:
 
 @recipe
 class Orthogonal:
-    """gain times a matrix drawn evenly from those whose columns are orthonormal, or rows where they are fewer.
+    """gain times a matrix drawn uniformly from those with orthonormal columns, or rows where the rows are fewer.
 
     An orthonormal matrix keeps the length of what it multiplies: of signals forward, of error terms backward, at any
     depth. A weight (N_in, N_out) is that matrix; of a kernel with more axes all but the last are flattened, so that
-    each output channel's filter is one column. Drawn in float32 where the dtype is shorter, which then rounds it.
+    each output channel's filter is one column. A shorter dtype than float32 is drawn in float32 and then rounded.
     Raises: ValueError for a shape of fewer than two axes: a bias has no direction to keep.
     Source: Saxe et al. 2014, section 3; as `jax.nn.initializers.orthogonal`.
 
@@ -105,8 +105,8 @@ class Orthogonal:
     def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
         if len(shape) < 2:
             raise ValueError(f"{self}: needs two axes or more, got the shape {tuple(shape)}: take Zeros() for a bias")
-        drawn = jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype  # its QR decomposition has no shorter dtype
-        return jax.nn.initializers.orthogonal(self.gain)(key, shape, drawn).astype(dtype)
+        draw_dtype = jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype  # QR decomposition has no shorter dtype
+        return jax.nn.initializers.orthogonal(self.gain)(key, shape, draw_dtype).astype(dtype)
 
 
 def _variance_scaling(

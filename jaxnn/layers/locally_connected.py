@@ -23,16 +23,16 @@ class LocallyConnectedCache(NamedTuple):
 
 class _LocallyConnected(WeighedWindows):
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
-        """Each window's weight starts as a convolution's would, so that fan-in is the number of its taps."""
+        """Each window's weight starts as a convolution's would, so that fan-in is taps times channels."""
         windows, dtype = self._windows, default_float(dtype)
         counts = windows.require_fit(self, shape)
         weight_key, bias_key = jax.random.split(key)
         keys = jax.random.split(weight_key, counts)
-        of_window = lambda key: self.weight_init(key, (*windows.size, shape[-1], self.n_out), dtype)  # noqa: E731
+        window_weight = lambda key: self.weight_init(key, (*windows.size, shape[-1], self.n_out), dtype)  # noqa: E731
         for _ in counts:
-            of_window = jax.vmap(of_window)
+            window_weight = jax.vmap(window_weight)
         bias = self.bias_init(bias_key, (*counts, self.n_out), dtype) if self.bias else None
-        return Init(LocallyConnectedParams(of_window(keys), bias), ())
+        return Init(LocallyConnectedParams(window_weight(keys), bias), ())
 
     def output_shape(self, shape: Shape) -> Shape:
         return (*self._windows.require_fit(self, shape), self.n_out)
@@ -56,12 +56,12 @@ class _LocallyConnected(WeighedWindows):
 
     def backward(self, params: LocallyConnectedParams, cache: LocallyConnectedCache, dy: jax.Array) -> Backward:
         x, weight = cache.x, params.weight
-        of_windows = dy.reshape(len(dy), -1, self.n_out)
-        dweight = jnp.einsum("bnk,bnf->nkf", self._patches(x), of_windows, precision=self.precision)
+        dy_rows = dy.reshape(len(dy), -1, self.n_out)
+        dweight = jnp.einsum("bnk,bnf->nkf", self._patches(x), dy_rows, precision=self.precision)
         dbias = None if params.bias is None else jnp.sum(dy, axis=0)
-        dpatches = jnp.einsum("bnf,nkf->bnk", of_windows, self._matrices(weight), precision=self.precision)
-        of_taps = jnp.moveaxis(dpatches.reshape(*dy.shape[:-1], -1, x.shape[-1]), -2, 0)
-        dx = spread(list(of_taps), self._windows, x.shape[1:-1])
+        dpatches = jnp.einsum("bnf,nkf->bnk", dy_rows, self._matrices(weight), precision=self.precision)
+        dtaps = jnp.moveaxis(dpatches.reshape(*dy.shape[:-1], -1, x.shape[-1]), -2, 0)
+        dx = spread(list(dtaps), self._windows, x.shape[1:-1])
         return Backward(LocallyConnectedParams(dweight.reshape(weight.shape), dbias), dx)
 
     def _patches(self, x: jax.Array) -> jax.Array:
@@ -83,7 +83,7 @@ class LocallyConnected1D(_LocallyConnected):
         y[b, i, f] = sum_{u, c} x[b, s i + d u - low, c] W[i, u, c, f] + bias[i, f]
 
     Shapes: x (B, L, C), weight (L', k, C, F), bias (L', F) or None without `bias` -> y (B, L', F).
-    Backward: as `LocallyConnected2D`'s.  Keeps x.  Raises: as `LocallyConnected2D`.  NumPy twin: reference/windows.py.
+    Backward: as in `LocallyConnected2D`.  Keeps x.  Raises: as `LocallyConnected2D`.  NumPy twin: reference/windows.py.
     """
 
     n_axes = 1
@@ -100,8 +100,8 @@ class LocallyConnected2D(_LocallyConnected):
         dW[i, j, u, v, c, f] = sum_b x[b, o(i, u), o(j, v), c] dy[b, i, j, f]        db[i, j, f] = sum_b dy[b, i, j, f]
         dx[b, p, q, c] = sum_f sum_{i, u: o(i, u) = p} sum_{j, v: o(j, v) = q} W[i, j, u, v, c, f] dy[b, i, j, f]
     Keeps x. `precision` is `jax.lax.Precision`'s, by name, and holds in backward too.
-    Raises: ValueError if x hasn't the axes, the channels or the size of the params, or if no window fits; TypeError if
-    x isn't floating.
+    Raises: ValueError if x doesn't have these axes, or the channels or the size that params are for, or if no window
+    fits; TypeError if x isn't floating.
     Source: PRINCIPLES G6.  NumPy twin: reference/windows.py.
 
     >>> params, _ = LocallyConnected2D(2, 3, stride=2, padding="VALID").init(jax.random.key(0), (5, 7, 3))

@@ -1,12 +1,12 @@
-"""Normalisations within an example: LayerNorm, GroupNorm and RMSNorm; over the rows of a batch is BatchNorm.
+"""Normalisations within an example: LayerNorm, GroupNorm and RMSNorm. BatchNorm normalises over the rows of a batch.
 
-Each divides the numbers of an example into sets, brings every set to one size, and then scales and shifts:
+Each divides the numbers of an example into sets, normalises each set, and then scales and shifts:
     LayerNorm   a set is all of the last axes
     GroupNorm   a set is a group of channels, at all places
-    RMSNorm     a set is the last axis, and its mean stays
-No row has a say in another's output, nothing runs, and training and evaluation are the same. What is summed is summed
-in float32 at least; y and dx have x's dtype. x is kept rather than x^: in bfloat16 x^ would be rounded, and y, which
-the next layer may keep as its input, doesn't give x^ back where scale is 0.
+    RMSNorm     a set is the last axis, and its mean isn't subtracted
+No row influences another's output, there are no running statistics, and training and evaluation are the same. Sums are
+taken in float32 at least; y and dx have x's dtype. x is kept rather than x^: in bfloat16 x^ would be rounded, and y,
+which the next layer may keep as its input, doesn't determine x^ where scale is 0.
 
 NaN: a NaN in x is a NaN in all of its set, and in no other.
 """
@@ -28,7 +28,7 @@ class NormParams(NamedTuple):
 
 
 class NormCache(NamedTuple):
-    """x, and of each set its mean and 1 / sqrt(variance + epsilon)."""
+    """x, and the mean and 1 / sqrt(variance + epsilon) of each set."""
 
     x: Float[Array, "batch *axes"]
     mean: jax.Array
@@ -48,12 +48,12 @@ class LayerNorm:
         x^ = (x - mu) s        y = scale * x^ + bias
     The variance is the biased one. Without `scale` or `bias` that parameter is None.
 
-    Shapes: x (B, ..., *N) -> y of the same; scale and bias (*N), with as many axes as `n_axes`.
+    Shapes: x (B, ..., *N) -> y of x's shape; scale and bias (*N), which is `n_axes` axes.
     Backward, with g = scale dy, sums over all rows and means over the normalised axes:
         dbias = sum dy        dscale = sum dy x^        dx = s (g - mean(g) - x^ mean(g x^))
     Keeps x, mu and s.
     Raises: ValueError if an example has fewer axes, if they aren't those of the params, or if they hold one number
-    (its variance is 0, and y the bias); TypeError if x isn't floating.
+    (its variance is 0, so that y is the bias); TypeError if x isn't floating.
     Source: Ba, Kiros and Hinton 2016, equations 3 and 4.  NumPy twin: reference/normalization.py.
 
     >>> params, _ = LayerNorm(2).init(jax.random.key(0), (7, 3, 4))
@@ -123,12 +123,12 @@ class GroupNorm:
     channels together; `GroupNorm(C)`, each channel by itself, is instance normalisation. Without `scale` or `bias`
     that parameter is None.
 
-    Shapes: x (B, ..., C), such as images (B, H, W, C) -> y of the same; scale and bias (C,).
+    Shapes: x (B, ..., C), such as images (B, H, W, C) -> y of x's shape; scale and bias (C,).
     Backward, with g = scale dy, sums over all rows and means over a group's numbers:
         dbias = sum dy        dscale = sum dy x^        dx = s (g - mean(g) - x^ mean(g x^))
     Keeps x, mu and s.
-    Raises: ValueError if `groups` doesn't divide the channels, if there are other channels than params have, or if a
-    group holds one number (its variance is 0, and y the bias); TypeError if x isn't floating.
+    Raises: ValueError if `groups` doesn't divide the channels, if params are for another number of channels, or if a
+    group holds one number (its variance is 0, so that y is the bias); TypeError if x isn't floating.
     Source: Wu and He 2018, equations 1 and 7; instance normalisation: Ulyanov, Vedaldi and Lempitsky 2016.
     NumPy twin: reference/normalization.py.
 
@@ -197,7 +197,7 @@ class RMSNorm:
         s = 1 / sqrt(mean(x^2) + epsilon)        x^ = x s        y = scale * x^
     Without `scale` that parameter is None.
 
-    Shapes: x (B, ..., N) -> y of the same; scale (N,).
+    Shapes: x (B, ..., N) -> y of x's shape; scale (N,).
     Backward, with g = scale dy, sums over all rows and means over the last axis:
         dscale = sum dy x^        dx = s (g - x^ mean(g x^))
     Keeps x and s.
@@ -283,7 +283,7 @@ def _affine_backward(params: NormParams, normalized: jax.Array, dy: jax.Array) -
 
 
 def _along(param: jax.Array, x: jax.Array) -> jax.Array:
-    """A parameter of the last axes as one for each row of x."""
+    """A parameter of the last axes, repeated for each row of x, in x's dtype."""
     return jnp.broadcast_to(param.astype(x.dtype), x.shape)
 
 

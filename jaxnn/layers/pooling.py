@@ -1,4 +1,4 @@
-"""Pooling: fewer places, each for several."""
+"""Pooling: each place of y summarises several places of x."""
 
 import math
 from typing import Any, NamedTuple
@@ -33,16 +33,16 @@ class _Pool(Windowed, Parameterless):
 
 @recipe
 class MaxPool(_Pool):
-    """The maximum of each window, each channel for itself.
+    """The maximum of each window, channel by channel.
 
         y[b, i, j, c] = max_{u, v} x[b, s i + d u - low, s j + d v - low, c]
-    over the places inside of x. `stride` None is the window's size: windows side by side. An int stands for all axes:
+    over the places inside x. `stride` None is the window's size: windows side by side. An int stands for all axes:
     `MaxPool(2)` takes images (B, H, W, C) and sequences (B, L, C) alike. Windows and padding as in `Conv2D`.
 
     Shapes: x (B, H, W, C) -> y (B, H', W', C), H' = floor((H + low + high - d (k - 1) - 1) / s) + 1.
-    Backward: each dy goes to the place that won; a place that won several windows has the sum. A tie goes to the first
+    Backward: each dy goes to the place that won; a place that won several windows gets the sum. A tie goes to the first
     place in row-major order; a NaN wins. Keeps the winner: a byte a window, up to 256 places.
-    Before a monotone activation it gives what it gives after it, and leaves the activation fewer numbers.
+    Before a monotone activation it gives the same y as after it, and the activation has fewer numbers to compute.
     Raises: ValueError if no window fits, or if padding is as large as a window; TypeError if x isn't floating.
     Source: PRINCIPLES G8 (hanbingtao, part 4).  NumPy twin: reference/windows.py.
 
@@ -67,10 +67,10 @@ class MaxPool(_Pool):
 
 @recipe
 class AvgPool(_Pool):
-    """The mean of each window, each channel for itself.
+    """The mean of each window, channel by channel.
 
         y[b, i, j, c] = 1/n sum_{u, v} x[b, s i + d u - low, s j + d v - low, c]
-    n is the number of the window's places; with `count_include_pad` False, of those inside of x. Fields as `MaxPool`'s.
+    n is the number of the window's places; with `count_include_pad` False, of those inside x. Fields as in `MaxPool`.
 
     Shapes: x (B, H, W, C) -> y (B, H', W', C).
     Backward: each dy, divided by n, goes to all its window's places.  Keeps x's shape, which takes no memory.

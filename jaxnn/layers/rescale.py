@@ -1,4 +1,4 @@
-"""The step from stored numbers to numbers a network likes."""
+"""The step from numbers as they are stored to numbers that a network learns from."""
 
 from typing import Any, NamedTuple
 
@@ -16,9 +16,9 @@ class RescaleCache(NamedTuple):
 class Rescale(Parameterless):
     """y = scale * x + shift: the first layer of a network on images, which stay uint8 until here.
 
-    Shapes: x (B, ...), of integers or floating -> y (B, ...) floating: x's dtype, or `dtype` of integers, where None is
-    JAX's default float.
-    Backward: dx = scale * dy; None where x is of integers.
+    Shapes: x (B, ...), integer or floating -> y (B, ...) floating: in x's dtype, or in `dtype` where x is integer, and
+    None is JAX's default float.
+    Backward: dx = scale * dy; None where x is integer.
     Source: PRINCIPLES section 0, fact 2: without it the article's network does not learn.
     NumPy twin: reference/layers.py.
     """

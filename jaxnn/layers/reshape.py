@@ -1,4 +1,4 @@
-"""Layers that move no number and change none: the same values in another shape."""
+"""Layers that change the shape alone: the same numbers in the same order."""
 
 import math
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ class ShapeCache(NamedTuple):
 
 @recipe
 class Reshape:
-    """y = x with each example in another shape, row-major; one axis of it may be -1.
+    """y = x with each example in another shape, row-major; one of its axes may be -1.
 
     Shapes: x (B, ...), of any dtype -> y (B, *shape).
     Backward: dx = dy in x's shape.  Keeps that shape, which takes no memory.

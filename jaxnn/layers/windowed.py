@@ -1,4 +1,4 @@
-"""What layers share whose fields `window`, `stride`, `padding` and `dilation` say where their windows lie."""
+"""The common part of layers whose fields `window`, `stride`, `padding` and `dilation` say where their windows lie."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ class Windowed:
         self.windows(getattr(self, "n_axes", next(lengths, 1)))
 
     def windows(self: Any, n_axes: int) -> Windows:
-        """The windows over so many axes. Raises: ValueError for fields that make none."""
+        """The windows over n_axes axes. Raises: ValueError for a wrong field."""
         stride = self.window if self.stride is None else self.stride
         return windows_over(self, n_axes, self.window, stride, self.padding, self.dilation)
 
@@ -34,7 +34,7 @@ class Windowed:
 
 @recipe
 class WeighedWindows(Windowed):
-    """What layers share that multiply what each window sees by a weight: all fields but their own."""
+    """The common part of layers that multiply what each window sees by a weight: the fields that all of them have."""
 
     n_out: int
     window: PerAxis = 3

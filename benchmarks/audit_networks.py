@@ -3,11 +3,11 @@
     python benchmarks/audit_networks.py [planted | right]
 
 planted: one tensor of the sixth Dense of ten (its weight's gradient, its bias's, its dx) is 1.001 times what it should
-be, at batch 4096, with params in float64 and in float32; in float32 it is so in that precision alone, so that nothing
-but float32 can tell. Expect: `jaxnn.compare` names layer, tensor and factor, and
-blames nothing else. right: 20 layers, about a million params, batch 128, every rule judged, costs measured. Expect:
-nothing is wrong, in less than 60 s on 2 cores. Writes results/audit_networks.json and audit_networks.md, and exits with
-1 where that isn't so. About 3 minutes on 2 cores.
+be, at batch 4096, with params in float64 and in float32; the float32 one is wrong in that precision alone, so that only
+a comparison in float32 can find it. Expect: `jaxnn.compare` names layer, tensor and factor, and blames nothing else.
+right: 20 layers, about a million params, batch 128, every rule judged, costs measured. Expect: nothing is wrong, in
+less than 60 s on 2 cores. Writes results/audit_networks.json and audit_networks.md, and exits with 1 if one of these
+expectations isn't met. About 3 minutes on 2 cores.
 """
 
 import argparse
@@ -26,7 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 LOSS = jaxnn.SoftmaxCrossEntropy()
 FACTOR, N_OUT, LIMIT = 1.001, 10, 60
 SIXTH = 10  # the sixth Dense's index, for each is followed by a Tanh
-# The events that JAX reports of a compilation, by what a reader calls them.
+# The events that JAX reports of a compilation, and plain names for them.
 EVENTS = {
     "/jax/core/compile/jaxpr_trace_duration": "tracing",
     "/jax/core/compile/jaxpr_to_mlir_module_duration": "lowering",
@@ -36,7 +36,7 @@ EVENTS = {
 
 @jaxnn.layer.recipe
 class Planted(jaxnn.Dense):
-    """A Dense of whose backward one tensor is wrong by a factor, in one precision."""
+    """A Dense whose backward has one tensor wrong by a factor, in one precision."""
 
     tensor: str = "weight"
     dtype: str = "float64"
@@ -63,19 +63,19 @@ def compared(net, n_in, batch_size, dtype, **options):
         params, state = net.init(jax.random.key(0), (n_in,))
         x, labels = rng.normal(size=(batch_size, n_in)).astype(dtype), rng.integers(0, N_OUT, batch_size)
         began = time.perf_counter(), time.process_time()
-        found = jaxnn.compare(net, LOSS, params, state, x, labels, **options)
+        comparison = jaxnn.compare(net, LOSS, params, state, x, labels, **options)
     seconds = {"seconds": time.perf_counter() - began[0], "processor_seconds": time.process_time() - began[1]}
     n_params = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return found, seconds | {"params": n_params, "batch_size": batch_size, "dtype": str(np.dtype(dtype))}
+    return comparison, seconds | {"params": n_params, "batch_size": batch_size, "dtype": str(np.dtype(dtype))}
 
 
 def planted(dtype, tensor):
-    """A row: what was planted, what was found, and whether that is it and nothing else."""
+    """A row: what was planted, what was found, and whether exactly that was found."""
     net = jaxnn.replaced(tanh_network(10, 64), (SIXTH,), Planted(64, tensor=tensor, dtype=str(np.dtype(dtype))))
-    found, measured = compared(net, 64, 4096, dtype, costs=False)
-    blamed = [(rule.path, rule.tensor, rule.dtype, rule.pattern) for rule in found.wrong]
+    comparison, measured = compared(net, 64, 4096, dtype, costs=False)
+    blamed = [(rule.path, rule.tensor, rule.dtype, rule.pattern) for rule in comparison.wrong]
     ok = blamed == [(f"[{SIXTH}]", tensor, str(np.dtype(dtype)), f"a factor: times {FACTOR}")]
-    return {"planted": tensor, "found": [str(rule) for rule in found.wrong], "ok": ok} | measured
+    return {"planted": tensor, "found": [str(rule) for rule in comparison.wrong], "ok": ok} | measured
 
 
 def right():
@@ -87,12 +87,12 @@ def right():
         spent[EVENTS.get(event, "other")] += duration
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    found, measured = compared(net, 230, 128, np.float32, every_rule=True)
+    comparison, measured = compared(net, 230, 128, np.float32, every_rule=True)
     parts = {name: spent[name] for name in EVENTS.values()}
-    worst = {"worst_float64_error": found.worst.float64_error, "tensors": len(found.rows)}
-    ok = found.ok and measured["seconds"] < LIMIT
-    costs = [each._asdict() for each in found.costs]
-    return {"ok": ok, "agrees": found.ok} | worst | measured | {"of_that": parts, "costs": costs}
+    worst = {"worst_float64_error": comparison.worst.float64_error, "tensors": len(comparison.rows)}
+    ok = comparison.ok and measured["seconds"] < LIMIT
+    costs = [cost._asdict() for cost in comparison.costs]
+    return {"ok": ok, "agrees": comparison.ok} | worst | measured | {"of_that": parts, "costs": costs}
 
 
 def as_markdown(result):

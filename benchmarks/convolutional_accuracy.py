@@ -71,9 +71,9 @@ def train(options, path, seed):
     output = run_folder(options, seed)
     shutil.rmtree(output, ignore_errors=True)  # of a run that was cut off
     command = [sys.executable, "-m", "jaxnn", "train", "--data", str(path), *COMMON.split(), *options.split()]
-    began, before = time.perf_counter(), cpu_seconds()
+    began, cpu_began = time.perf_counter(), cpu_seconds()
     subprocess.run([*command, "--seed", str(seed), "--output", str(output)], check=True, capture_output=True)
-    seconds, of_cpu = time.perf_counter() - began, cpu_seconds() - before
+    seconds, seconds_on_cpu = time.perf_counter() - began, cpu_seconds() - cpu_began
     result = json.loads((output / "result.json").read_text())
     assert "test_accuracy" not in result
     assert ("validation_accuracy" in result) == (ON_ALL not in options)
@@ -83,13 +83,13 @@ def train(options, path, seed):
         "seed": seed,
         "validation_accuracy": result.get("validation_accuracy"),
         "seconds": seconds,
-        "cpu_seconds": of_cpu,
+        "cpu_seconds": seconds_on_cpu,
         "epoch_validation_accuracy": [epoch.get("validation_metric") for epoch in epochs],
     }
 
 
 def cpu_seconds():
-    """Of all processes that were started here and have ended."""
+    """CPU seconds of all processes that were started here and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -112,7 +112,7 @@ def choose(kinds):
             if any((row["kind"], row["options"]) == (kind, f"{COMMON} {options}") for row in rows):
                 continue
             row = {"kind": kind} | train(options, without_test(), seed=0)
-            print(said(row), flush=True)
+            print(described(row), flush=True)
             rows.append(row)
             write(CHOICE, rows)
 
@@ -128,7 +128,7 @@ def final(kinds):
                 continue
             row = {"kind": kind} | train(options, without_test(), seed)
             row = row | {"test_accuracy": test_accuracy(run_folder(options, seed))}
-            print(said(row), f"test {row['test_accuracy']:.4f}", flush=True)
+            print(described(row), f"test {row['test_accuracy']:.4f}", flush=True)
             rows.append(row)
             rows.sort(key=lambda row: list(CANDIDATES).index(row["kind"]))
             write(FINAL, rows)
@@ -143,7 +143,7 @@ def test_accuracy(run):
     return float(re.search(r"test accuracy\D*([\d.]+)", printed)[1])
 
 
-def said(row):
+def described(row):
     accuracy = row["validation_accuracy"]
     held_out = "" if accuracy is None else f"validation {accuracy:.4f} "
     return (
@@ -156,13 +156,13 @@ def as_markdown(rows):
     lines = ["| | test accuracy | published | trained on | seconds a run | CPU seconds | options of `jaxnn train` |"]
     lines.append("| --- " * 7 + "|")
     for kind in dict.fromkeys(row["kind"] for row in rows):
-        found = [row for row in rows if row["kind"] == kind]
-        accuracies = [row["test_accuracy"] for row in found]
-        spread = f" ({min(accuracies):.4f} to {max(accuracies):.4f}, {len(found)} seeds)" if len(found) > 1 else ""
-        seconds, of_cpu = (np.mean([row[which] for row in found]) for which in ("seconds", "cpu_seconds"))
-        examples = "60,000" if ON_ALL in found[0]["options"] else "55,000"
+        runs = [row for row in rows if row["kind"] == kind]
+        accuracies = [run["test_accuracy"] for run in runs]
+        spread = f" ({min(accuracies):.4f} to {max(accuracies):.4f}, {len(runs)} seeds)" if len(runs) > 1 else ""
+        seconds, seconds_on_cpu = (np.mean([run[clock] for run in runs]) for clock in ("seconds", "cpu_seconds"))
+        examples = "60,000" if ON_ALL in runs[0]["options"] else "55,000"
         cells = (kind, f"{np.mean(accuracies):.4f}{spread}", PUBLISHED.get(kind, ""), examples)
-        cells += (f"{seconds:.0f}", f"{of_cpu:.0f}", f"`{found[0]['options']}`")
+        cells += (f"{seconds:.0f}", f"{seconds_on_cpu:.0f}", f"`{runs[0]['options']}`")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, ""])
 

@@ -22,7 +22,7 @@ BATCH = 128
 
 
 class Row(NamedTuple):
-    """`at` is where it stands on the family's axis: a name, or a number."""
+    """`at` is its place on the family's axis: a name, or a number."""
 
     at: str | float
     spec: dict
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 class Family(NamedTuple):
     """`axis` names what a row's `at` is; numbers are drawn as lines, names as bars. `note` goes under the table.
 
-    One that is not `by_default` has to be named: it is for another kind of machine.
+    A family that is not `by_default` has to be named: it is for another kind of machine.
     """
 
     name: str
@@ -51,7 +51,7 @@ def ours(*kinds, peer="ours"):
 
 
 def families(torch):
-    """All of them; `torch` is an interpreter that has PyTorch, or None."""
+    """All families; `torch` is an interpreter that has PyTorch, or None."""
 
     def pytorch(*names):
         labels = {"eager": "PyTorch", "channels_last": "PyTorch, channels last", "compiled": "PyTorch, compiled"}
@@ -125,7 +125,7 @@ def families(torch):
             yield Row(n, {"network": "two-conv", "batch": 2 * BATCH, "devices": n}, ours(*NO_CHECKPOINT))
 
     def accelerator():
-        """Large enough that a GPU is busy, and so many steps in a program that calling it costs nothing beside them."""
+        """Large enough to keep a GPU busy, with so many steps in a program that the cost of its call doesn't count."""
         for name in ("two-conv", "batch-norm", "residual"):
             peers = (WITHOUT_REMAT,) if name == "residual" else ()
             peers += pytorch("eager", "channels_last", "compiled")
@@ -158,7 +158,9 @@ def families(torch):
         Family("ensembles", "networks of 64-32-10, 50 steps at batch 32", tuple(ensembles()), 20),
         Family("batch", "batch, two-conv", tuple(batches()), 20),
         Family("width", "hidden neurons, 784-n-n-10", tuple(widths()), 20),
-        Family("depth", "blocks of Dense(64) and Tanh", tuple(depths()), 20, "By Repeat, but where it says otherwise."),
+        Family(
+            "depth", "blocks of Dense(64) and Tanh", tuple(depths()), 20, "With Repeat, unless the row says otherwise."
+        ),
         Family(
             "devices",
             "devices, two-conv, batch 256 shared over them",

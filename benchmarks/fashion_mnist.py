@@ -75,7 +75,8 @@ def final():
         accuracies, seconds = zip(*runs, strict=True)
         mean = sum(accuracies) / len(accuracies)
         finals.append({**chosen, "test_accuracies": accuracies, "mean": mean, "seconds": seconds})
-        print(kind, chosen["recipe"], "test", [f"{each:.4f}" for each in accuracies], f"mean {mean:.4f}", flush=True)
+        shown = [f"{accuracy:.4f}" for accuracy in accuracies]
+        print(kind, chosen["recipe"], "test", shown, f"mean {mean:.4f}", flush=True)
     finals.append(one_epoch_of_sgd(images))
     write("fashion_mnist.json", finals)
 

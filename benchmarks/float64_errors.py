@@ -34,12 +34,12 @@ COUNTS, ORACLES = ("cases", "points", "tensors", "cotangents"), ("differences", 
 
 
 def named(rule):
-    """A rule's class; Recurrent's is told by its cell."""
+    """A rule's class; for Recurrent, with its cell's."""
     return f"Recurrent({named(rule.inner)})" if isinstance(rule, jaxnn.Recurrent) else type(rule).__name__
 
 
-def look(evidence, found):
-    """Add (error, bound) of all that there is at one point to what was found, by oracle; returns what was broken."""
+def look(evidence, pairs):
+    """Adds (error, bound) of every tensor at one point to `pairs`, by oracle; returns the findings that aren't ok."""
     findings = []
     for gate in ("structure", "autodiff", *ORACLES):
         with suppress(NotHere):
@@ -50,18 +50,18 @@ def look(evidence, found):
             tolerance = evidence.tolerance(i, k)[0]
             # Where rounding is all there is (a bias before BatchNorm, a saturated tanh) errors are absolute.
             size = size if tolerance < size else 1.0
-            found["machine"].append((error(evidence.pulled.by_hand[i][k], truth, size), tolerance / size))
+            pairs["machine"].append((error(evidence.pulled.by_hand[i][k], truth, size), tolerance / size))
     for oracle in ORACLES:
-        found[oracle] += [(each.error, each.tolerance) for each in findings if each.gate == oracle]
-    return [str(each) for each in findings if not each.ok]
+        pairs[oracle] += [(finding.error, finding.tolerance) for finding in findings if finding.gate == oracle]
+    return [str(finding) for finding in findings if not finding.ok]
 
 
 def worst(pairs):
-    """The largest error and the bound at its place; and the largest error / bound anywhere. NaN is above all."""
+    """The largest error with its bound, and the largest error / bound of any pair. NaN counts as the largest."""
     if not pairs:
         return None
     largest = max(pairs, key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0])
-    ratios = [each / bound if bound else 0.0 if each == 0 else math.inf for each, bound in pairs]
+    ratios = [value / bound if bound else 0.0 if value == 0 else math.inf for value, bound in pairs]
     return {"error": largest[0], "bound": largest[1], "ratio": float(np.max(ratios))}
 
 
@@ -70,9 +70,9 @@ def in_no_table(names):
     seen = " ".join(names)
     return [
         name
-        for name, each in vars(jaxnn).items()
-        if inspect.isclass(each) and not getattr(each, "_is_protocol", False) and name not in seen
-        if hasattr(each, "backward") or (hasattr(each, "gradient") and hasattr(each, "value"))
+        for name, rule in vars(jaxnn).items()
+        if inspect.isclass(rule) and not getattr(rule, "_is_protocol", False) and name not in seen
+        if hasattr(rule, "backward") or (hasattr(rule, "gradient") and hasattr(rule, "value"))
     ]
 
 
@@ -98,27 +98,28 @@ def main():
     parser.add_argument("--seeds", type=int, default=10, help="points a case")
     parser.add_argument("--only", nargs="+", help="classes; then nothing is written")
     options = parser.parse_args()
-    counts, found, broken = defaultdict(lambda: np.zeros(4, int)), defaultdict(lambda: defaultdict(list)), []
+    counts, pairs, broken = defaultdict(lambda: np.zeros(4, int)), defaultdict(lambda: defaultdict(list)), []
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        for each in table.AUDITED:
-            rule, case = named(each.subject), each.name
+        for case in table.AUDITED:
+            rule = named(case.subject)
             if rule not in (options.only or [rule]):
                 continue
             seeds = range(options.seeds)
-            subjects = [subject_of(each.subject, each.arguments(seed), **each.options) for seed in seeds]
+            subjects = [subject_of(case.subject, case.arguments(seed), **case.options) for seed in seeds]
             programs = Programs(subjects[0])
             for seed, subject in enumerate(subjects):
                 evidence = Evidence(subject.cast(np.float64), seed, programs)
-                broken += [f"{case}, seed {seed}: {each}" for each in look(evidence, found[rule])]
+                broken += [f"{case.name}, seed {seed}: {finding}" for finding in look(evidence, pairs[rule])]
                 n = len(evidence.leaves)
                 counts[rule] += (seed == 0, 1, n, n * len(evidence.dys[0]))
-            print(case, worst(found[rule]["machine"]), flush=True)
+            print(case.name, worst(pairs[rule]["machine"]), flush=True)
     rows = [
         {"rule": rule, **dict(zip(COUNTS, map(int, counts[rule]), strict=True))}
-        | {oracle: worst(found[rule][oracle]) for oracle in ("machine", *ORACLES)}
+        | {oracle: worst(pairs[rule][oracle]) for oracle in ("machine", *ORACLES)}
         for rule in counts
     ]
-    above = [row["rule"] for row in rows for each in ("machine", *ORACLES) if row[each] and not row[each]["ratio"] <= 1]
+    judges = ("machine", *ORACLES)
+    above = [row["rule"] for row in rows for judge in judges if row[judge] and not row[judge]["ratio"] <= 1]
     broken += [f"{rule} is above its bound" for rule in above]
     broken += [] if options.only else [f"{rule} is in no table" for rule in in_no_table(counts)]
     result = {"environment": timing.environment(), "seeds": options.seeds, "rows": rows, "broken": broken}

@@ -4,8 +4,8 @@
 
 All gates at all places of peers/rules.py: at ordinary points and where something happens, a kink, a tie, an edge, huge
 numbers. What was found is explained in peers/verdicts.py; the script exits with 1 where something isn't. Writes
-results/foreign_rules.json and foreign_rules.md; --only does these rules anew and keeps the other rows. About 20 minutes
-on 2 cores, nearly all of it compilation.
+results/foreign_rules.json and foreign_rules.md; --only audits these rules again and keeps the other rows. About 20
+minutes on 2 cores, nearly all of it compilation.
 """
 
 import argparse
@@ -38,7 +38,8 @@ def audit(foreign):
             row["failures"] = [f"crash: {type(crash).__name__}: {str(crash).splitlines()[0]}"]
         else:
             failed = {finding.gate for finding in report.failures}
-            row["held"] = list(dict.fromkeys(each.gate for each in report.findings if each.gate not in failed))
+            gates = dict.fromkeys(finding.gate for finding in report.findings)
+            row["held"] = [gate for gate in gates if gate not in failed]
             row["skipped"] = dict(report.skipped)
             row["failures"] = list(map(str, report.failures))
         yield row | {"seconds": round(time.perf_counter() - began, 2)}
@@ -46,8 +47,8 @@ def audit(foreign):
 
 def verdicts(row):
     """What is known of a row's failures."""
-    mine = [each for each in VERDICTS if row["failures"] and row["rule"] in each.places]
-    return [each for each in mine if row["place"] in (each.places[row["rule"]] or [row["place"]])]
+    known = [verdict for verdict in VERDICTS if row["failures"] and row["rule"] in verdict.places]
+    return [verdict for verdict in known if row["place"] in (verdict.places[row["rule"]] or [row["place"]])]
 
 
 def as_markdown(result):
@@ -67,8 +68,8 @@ def as_markdown(result):
         mine = [row for row in rows if row["rule"] == rule]
         gates = {gate for row in mine for gate in row["held"]}
         failed = {failure.split(":")[0] for row in mine for failure in row["failures"]}
-        found = dict.fromkeys(each.kind for row in mine for each in verdicts(row))
-        words = ", ".join(found) or ("UNEXPLAINED" if failed else "")
+        kinds = dict.fromkeys(verdict.kind for row in mine for verdict in verdicts(row))
+        words = ", ".join(kinds) or ("UNEXPLAINED" if failed else "")
         n_points = f"{len(mine)}" + (f", {n} not judged" if (n := sum(not judged(row) for row in mine)) else "")
         lines.append(f"| {mine[0]['package']} | {rule} | {n_points} | {len(gates - failed)} | {words} |")
     environment = ", ".join(f"{name} {value}" for name, value in result["environment"].items() if name != "dtype")
@@ -83,17 +84,17 @@ def judged(row):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", help="rules whose name begins with one of these; the others' rows stay")
-    parser.add_argument("--table", action="store_true", help="make the table anew from the JSON")
+    parser.add_argument("--table", action="store_true", help="make the table again, from the JSON")
     options = parser.parse_args()
     before = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    chosen = [each for each in every() if not options.only or each.name.startswith(tuple(options.only))]
+    chosen = [rule for rule in every() if not options.only or rule.name.startswith(tuple(options.only))]
     rows = {} if not (options.only or options.table) else {(row["rule"], row["place"]): row for row in before}
     for foreign in [] if options.table else chosen:
         for row in audit(foreign):
             rows[row["rule"], row["place"]] = row
             print(row["rule"], row["place"], *row["failures"], sep="\n  ", flush=True)
-    there = {(each.name, place) for each in every() for place in each.places}
-    result = {"environment": timing.environment(), "rows": [row for key, row in rows.items() if key in there]}
+    listed = {(rule.name, place) for rule in every() for place in rule.places}
+    result = {"environment": timing.environment(), "rows": [row for key, row in rows.items() if key in listed]}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     RESULTS.with_suffix(".md").write_text(as_markdown(result))
     unexplained = [row for row in result["rows"] if row["failures"] and not verdicts(row)]

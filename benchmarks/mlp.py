@@ -9,7 +9,7 @@ there is also the loop by matrix products, `sgd(block=64)`, whose iterates are t
 timed in turns with the others (see timing.py); all start from the same params and meet the examples in the same order,
 and their params afterwards are compared before anything is timed. The JAX candidates shuffle in the compiled program;
 NumPy's are given the order. Writes results/mlp.json, mlp.md and mlp.png; --plot makes the latter two from the JSON.
-Half an hour on 2 cores; the JSON grows by a row at a time. Expect: by hand = by machine = plain JAX, and at batch 1 at
+Half an hour on 2 cores; the JSON is written after each row. Expect: by hand = by machine = plain JAX, and at batch 1 at
 least 8x plain NumPy, by matrix products 25x.
 """
 
@@ -34,8 +34,8 @@ from jaxnn.training.examples import checked
 RESULTS = Path(__file__).parent / "results"
 LEARNING_RATE, SCALE, N_OUT = 0.1, 1 / 255, 10
 BLOCK = 64  # examples whose updates of the first layer are delayed
-# Batch size -> examples in the timed epoch: short enough for 60 rounds, and so long (a quarter of a second) that the
-# 2 ms which calling a loop takes on the host are about 1 % of it: what is measured is a step.
+# Batch size -> examples in the timed epoch: short enough for 60 rounds, and long enough (a quarter of a second) that
+# the 2 ms which a call of a loop takes on the host are about 1 % of it, so that the step is what is measured.
 EXAMPLES = {1: 24_576, 8: 49_152, 32: 98_304, 128: 131_072, 1024: 131_072, 60_000: 60_000}
 CONTROL = "plain JAX, again"
 NAMES = {
@@ -141,9 +141,9 @@ def as_jaxnn(params):
 def same_result(candidates):
     """The largest difference between any candidate's params after the epoch and plain JAX's."""
     expected = jax.tree.leaves(candidates["plain_jax"]())
-    found = [jax.tree.leaves(candidate()) for candidate in candidates.values()]
+    results = [jax.tree.leaves(candidate()) for candidate in candidates.values()]
     difference = max(
-        float(np.abs(np.asarray(a) - b).max()) for each in found for a, b in zip(each, expected, strict=True)
+        float(np.abs(np.asarray(a) - b).max()) for leaves in results for a, b in zip(leaves, expected, strict=True)
     )
     # float32 after thousands of steps of size 0.1: far more than rounding would be another algorithm.
     if difference > 1e-3:
@@ -182,7 +182,7 @@ def neuron_by_neuron(params, images, targets, order, n=3):
 
 
 def as_markdown(result):
-    """The table beside the figure, from the JSON alone; what none of its rows has measured has no column."""
+    """The table beside the figure, from the JSON alone; a candidate that no row has measured has no column."""
     table = [columns(row) for row in result["rows"]]
     heads = [head for head in table[0] if any(line[head] for line in table)]
     lines = [heads, ["---"] * len(heads), *([line[head] for head in heads] for line in table)]
@@ -251,7 +251,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a few rounds of the first rows, to see that it runs")
     parser.add_argument("--rounds", type=int, default=60, help="60 where a difference of 3 %% is claimed")
     parser.add_argument("--hidden", type=int, nargs="+", default=[128, 300], help="one network each")
-    parser.add_argument("--plot", action="store_true", help="make table and figure anew from the JSON")
+    parser.add_argument("--plot", action="store_true", help="make table and figure again, from the JSON")
     options = parser.parse_args()
     path = RESULTS / "mlp.json"
     if not options.plot:

@@ -5,11 +5,11 @@
 The published recipe: Adam at 0.01, batches of 100 of the 4,000 training signals, 6,000 steps, and the 1,000 test
 signals read once at the end. The shuffled task has one fixed permutation of the 40 samples for all signals. The five
 seeds of a model are one compiled program, an ensemble. Published (Greydanus and Kobak, "Scaling down deep learning"):
-the README's numbers and, in brackets, the notebook's log, which is what the recipe gives; they are targets alike.
+the README's numbers and, in brackets, the notebook's log, which is what the recipe gives; both are targets.
 
 Writes results/mnist1d.json, .md and .png. Some minutes on 2 cores. Expect: the convolutional and the recurrent network
-fall by more than thirty points when the samples are shuffled, and the other two don't care. The recurrent one has 24
-params fewer than the published, whose cell has second biases that add nothing.
+fall by more than thirty points when the samples are shuffled, and the other two don't change. The recurrent one has 24
+params fewer than the published one, whose cell has second biases that add nothing.
 """
 
 import argparse
@@ -68,7 +68,7 @@ PUBLISHED = {
 
 
 def measured(name, shuffled, n_steps):
-    """Test accuracy of each seed in percent, and the seconds of one run alone, compilation apart."""
+    """Test accuracy of each seed in percent, and the seconds of one run alone, without compilation."""
     net, loss, rule = MODELS[name], jaxnn.SoftmaxCrossEntropy(), jaxnn.adam(LEARNING_RATE)
     signals = data.load("mnist1d", validation=0)
     order = np.random.default_rng(0).permutation(40) if shuffled else np.arange(40)
@@ -76,10 +76,10 @@ def measured(name, shuffled, n_steps):
     options = {"epochs": n_steps // (len(x) // BATCH_SIZE), "batch_size": BATCH_SIZE, "update": rule}
     keys = jax.random.split(jax.random.key(0), N_SEEDS)
     runs, histories = jaxnn.ensemble(jaxnn.mbgd, net, loss, (x, y), keys=keys, share_order=False, **options)
-    found = []
+    accuracies = []
     for seed in range(N_SEEDS):
         run = jaxnn.member(runs, seed)
-        found.append(100 * float(jaxnn.evaluate(net, loss, run.params, run.state, (x_test, y_test)).metric))
+        accuracies.append(100 * float(jaxnn.evaluate(net, loss, run.params, run.state, (x_test, y_test)).metric))
     jax.block_until_ready(jaxnn.mbgd(net, loss, (x, y), key=keys[0], **options | {"epochs": 1}))
     began = time.perf_counter()
     jax.block_until_ready(jaxnn.mbgd(net, loss, (x, y), key=keys[0], **options))
@@ -90,7 +90,7 @@ def measured(name, shuffled, n_steps):
         "params": n_params,
         "shuffled": shuffled,
         "steps": n_steps,
-        "test_accuracy": found,
+        "test_accuracy": accuracies,
         "train_accuracy": (100 * histories.metric[:, -1]).tolist(),
         "seconds_of_one_run": seconds,
     }
@@ -105,8 +105,8 @@ def interval(row):
 
 def by_model(rows):
     """(name, its row in order, its row shuffled) of each model."""
-    found = {(row["model"], row["shuffled"]): row for row in rows}
-    return [(name, found[name, False], found[name, True]) for name in dict.fromkeys(row["model"] for row in rows)]
+    by_order = {(row["model"], row["shuffled"]): row for row in rows}
+    return [(name, by_order[name, False], by_order[name, True]) for name in dict.fromkeys(row["model"] for row in rows)]
 
 
 def table(rows):

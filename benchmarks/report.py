@@ -5,7 +5,7 @@ from families import CONTROL, HAND, OURS
 
 from jaxnn import optional
 
-# Okabe and Ito's colours, colour-blind safe, and as many markers.
+# Okabe and Ito's colours, colour-blind safe, each with a marker.
 STYLES = dict(
     zip(
         (label for label in OURS if label != CONTROL),
@@ -20,7 +20,7 @@ HATCHES = ("", "////", "....")  # for the second and third use of a colour
 def write(path, families, rows):
     path.with_suffix(".md").write_text(as_markdown(families, rows))
     for numbers, name in ((False, "compared"), (True, "growth")):
-        shown = [family for family in families if is_growth(family) == numbers and of(family, rows)]
+        shown = [family for family in families if is_growth(family) == numbers and rows_of(family, rows)]
         if shown:
             plot(shown, rows, path.with_name(f"{path.stem}_{name}.png"), growth if numbers else bars)
 
@@ -29,7 +29,7 @@ def is_growth(family):
     return not isinstance(family.rows[0].at, str)
 
 
-def of(family, rows):
+def rows_of(family, rows):
     return [row for row in rows if row["family"] == family.name]
 
 
@@ -40,12 +40,12 @@ def as_markdown(families, rows):
         "with the temporaries of the form that has least. `by hand, again` is the control: the same program twice.",
     ]
     for family in families:
-        for row in of(family, rows):
+        for row in rows_of(family, rows):
             lines += ["", f"**{family.name}: {row['at']}** ({family.axis}; {row['rounds']} rounds)", ""]
             lines += ["| | ms a step | over by hand | temporaries [MB] | compile [s] | first step [s] | peak [MB] |"]
             lines += ["| --- " * 7 + "|"]
             lines += [line(label, row) for label in row["milliseconds"]]
-        if family.note and of(family, rows):
+        if family.note and rows_of(family, rows):
             lines += ["", family.note]
     environments = {", ".join(f"{name} {value}" for name, value in row["environment"].items()) for row in rows}
     versions = {facts["version"] for row in rows for facts in row["facts"].values()}
@@ -75,7 +75,7 @@ def significant(value, digits=3):
 
 def styles(families, rows):
     """A colour, a marker and a hatch for every candidate, the same in all panels."""
-    labels = dict.fromkeys(label for family in families for row in of(family, rows) for label in row["over_hand"])
+    labels = dict.fromkeys(label for family in families for row in rows_of(family, rows) for label in row["over_hand"])
     others = [label for label in labels if label not in (*STYLES, CONTROL)]
     styles = {label: (*style, "") for label, style in STYLES.items()}
     return styles | {label: (*OTHERS[i % len(OTHERS)], HATCHES[i // len(OTHERS)]) for i, label in enumerate(others)}
@@ -89,7 +89,7 @@ def plot(families, rows, path, draw):
     style = styles(families, rows)
     drawn = {}
     for panel, family in zip(panels.flat, families, strict=False):
-        draw(panel, family, of(family, rows), style)
+        draw(panel, family, rows_of(family, rows), style)
         panel.set(title=family.name, yscale="log")
         panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter("{x:g}")
@@ -103,7 +103,7 @@ def plot(families, rows, path, draw):
 
 
 def bars(panel, family, rows, style):
-    """How many times the hand-written step's time each candidate takes."""
+    """Each candidate's time over that of the hand-written step."""
     labels = [label for label in style if label != HAND and any(label in row["over_hand"] for row in rows)]
     width = 0.8 / len(labels)
     for k, label in enumerate(labels):

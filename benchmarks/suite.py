@@ -10,9 +10,9 @@ process of its own, and they take turns in random order (turns.py): the machine 
 names an interpreter that has PyTorch, which is left out without it; a peer that isn't installed is left out with a line
 that says so.
 
-Writes results/NAME.json as it goes (rows that it holds are kept, but for --again), NAME.md, and two figures, which
---plot makes anew from the JSON; NAME is suite, and another for another machine. About 40 minutes on 2 cores. Expect, on
-JAX 0.12: two-conv 2.1x faster than (a), 1.2x than the best automatic form, 28x in a scan.
+Writes results/NAME.json as it goes (rows that it holds are kept, except with --again), NAME.md, and two figures, which
+--plot makes again from the JSON; NAME is suite, and another for another machine. About 40 minutes on 2 cores. Expect,
+on JAX 0.12: two-conv 2.1x faster than (a), 1.2x than the best automatic form, 28x in a scan.
 """
 
 import argparse
@@ -32,8 +32,8 @@ RESULTS = Path(__file__).parent / "results"
 
 def measure(family, row, n_rounds):
     """Milliseconds a step, ratios to the hand-written one within a round, and facts, of each candidate."""
-    found = measured(row.candidates, row.spec, n_rounds)
-    counts = {label: each.facts["n_params"] for label, each in found.items()}
+    results = measured(row.candidates, row.spec, n_rounds)
+    counts = {label: result.facts["n_params"] for label, result in results.items()}
     assert len(set(counts.values())) == 1, f"the peers' networks differ: {counts}"
     per_step = row.spec.get("steps") or 1
     return {
@@ -43,13 +43,13 @@ def measure(family, row, n_rounds):
         "rounds": n_rounds,
         "milliseconds": {
             label: {
-                "min": 1e3 * each.seconds.min() / per_step,
-                "median": 1e3 * float(np.median(each.seconds)) / per_step,
+                "min": 1e3 * result.seconds.min() / per_step,
+                "median": 1e3 * float(np.median(result.seconds)) / per_step,
             }
-            for label, each in found.items()
+            for label, result in results.items()
         },
-        "over_hand": {label: timing.ratio(each.seconds, found[HAND].seconds) for label, each in found.items()},
-        "facts": {label: each.facts for label, each in found.items()},
+        "over_hand": {label: timing.ratio(result.seconds, results[HAND].seconds) for label, result in results.items()},
+        "facts": {label: result.facts for label, result in results.items()},
         "environment": timing.environment(),
     }
 
@@ -57,35 +57,35 @@ def measure(family, row, n_rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", default=None, help="an interpreter that has PyTorch")
-    parser.add_argument("--families", nargs="+", default=None, help="by name; all by default, but for accelerator")
+    parser.add_argument("--families", nargs="+", default=None, help="by name; by default all except accelerator")
     parser.add_argument(
         "--rounds", type=int, default=None, help="instead of a family's own number, to see that it runs"
     )
-    parser.add_argument("--results", default="suite", metavar="NAME", help="of the files: suite by default")
-    parser.add_argument("--again", action="store_true", help="measure rows that the JSON holds once more")
-    parser.add_argument("--plot", action="store_true", help="make table and figures anew from the JSON")
+    parser.add_argument("--results", default="suite", metavar="NAME", help="the files' name: suite by default")
+    parser.add_argument("--again", action="store_true", help="measure rows again that the JSON already holds")
+    parser.add_argument("--plot", action="store_true", help="make table and figures again, from the JSON")
     options = parser.parse_args()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the candidates share an accelerator's memory
-    results = RESULTS / f"{options.results}.json"
+    path = RESULTS / f"{options.results}.json"
     all_families = families.families(options.torch)
     known = [family.name for family in all_families]
     if unknown := set(options.families or ()) - set(known):
         parser.error(f"there is no family {', '.join(sorted(unknown))}: expected some of {', '.join(known)}")
-    rows = json.loads(results.read_text()) if results.exists() else []
-    of = lambda row: (row["family"], row["at"])  # noqa: E731
+    rows = json.loads(path.read_text()) if path.exists() else []
+    place = lambda row: (row["family"], row["at"])  # noqa: E731
     chosen = options.families or [family.name for family in all_families if family.by_default]
     todo = [] if options.plot else [family for family in all_families if family.name in chosen]
     for family in todo:
         for row in family.rows:
-            if (family.name, row.at) in map(of, rows) and not options.again:
+            if (family.name, row.at) in map(place, rows) and not options.again:
                 continue
             new = measure(family, row, options.rounds or family.n_rounds)
             short = {label: round(ratio[0], 2) for label, ratio in new["over_hand"].items()}
             print(family.name, row.at, json.dumps(short), flush=True)
-            rows = [each for each in rows if of(each) != of(new)] + [new]
+            rows = [row for row in rows if place(row) != place(new)] + [new]
             rows.sort(key=lambda row: known.index(row["family"]))
-            results.write_text(json.dumps(rows, indent=1) + "\n")
-    report.write(results, all_families, rows)
+            path.write_text(json.dumps(rows, indent=1) + "\n")
+    report.write(path, all_families, rows)
 
 
 if __name__ == "__main__":

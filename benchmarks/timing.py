@@ -1,7 +1,7 @@
 """How to time candidates on a machine that others use too: in turns, in random order, and as ratios within a round.
 
-Absolute times say little on a shared machine; the ratio of two candidates in one round says much, and the same program
-timed against itself (the A/A control) says how much.
+Absolute times say little on a shared machine; the ratio of two candidates in one round says much more, and the same
+program timed against itself (the A/A control) says how far to trust it.
 """
 
 import os

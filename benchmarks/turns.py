@@ -1,6 +1,6 @@
 """Candidates of several libraries, each in a process of its own, taking turns in random order.
 
-In one process they would be in each other's way: PyTorch's threads spin while JAX's work, and two libraries' OpenMP
+In one process they would disturb one another: PyTorch's threads spin while JAX's work, and two libraries' OpenMP
 fight for the cores. A process that waits for its turn does nothing.
 """
 
@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 WORKER = Path(__file__).with_name("worker.py")
-# By default glibc gives large arrays back to the system at once, and takes them anew at the next call, page by page.
+# By default glibc gives large arrays back to the system at once, and takes them again at the next call, page by page.
 # From which size on is a process's luck (which thread came first, and so has the main arena), and a training step of 60
-# MB took 1.35 times as long as itself in another process. One arena, and memory that is kept, are the best form of
-# every peer: with them a step's median lies 3 % above its minimum, and the same program in five processes within 5 %.
+# MB took 1.35 times as long in one process as in another. One arena, and memory that is kept, are best for every peer:
+# with them a step's median lies 3 % above its minimum, and the same program in five processes within 5 %.
 KEEP_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": f"{2**31}",
@@ -27,8 +27,8 @@ KEEP_MEMORY = {
 
 
 class Candidate(NamedTuple):
-    """A peer's candidate: its name in tables, the module of peers/, the name there, what its spec has besides the
-    others', and the interpreter that has it."""
+    """A peer's candidate: its name in tables, the module of peers/, its name there, what its spec has in addition to
+    the row's, and the interpreter that has the library."""
 
     label: str
     peer: str
@@ -83,4 +83,4 @@ def _turn(worker):
 
 def _reason(worker):
     lines = worker.stderr.read().strip().splitlines()
-    return lines[-1] if lines else "no word"
+    return lines[-1] if lines else "no message"

@@ -1,11 +1,11 @@
-"""One candidate in a process of its own, that takes a turn whenever it is told to; started by `turns.py`.
+"""One candidate in a process of its own, which runs once for each line on stdin; started by `turns.py`.
 
     python benchmarks/worker.py PEER CANDIDATE SPEC
 
 PEER is a module of peers/ with a function `candidate(name, spec)` that gives a function and facts about it; the
-function does its work once and returns when it is done. Unless the facts say how long it compiled, that is the time of
-the first turn. On stdout comes a line of JSON once it has run the first time,
-and then, for every line on stdin, the seconds of one turn.
+function does its work once, one turn, and returns when it is done. Unless the facts say how long it compiled, the time
+of the first turn stands for that. The worker writes the facts to stdout as a line of JSON, and then, for every line on
+stdin, the seconds of one turn.
 """
 
 import json

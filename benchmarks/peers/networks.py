@@ -1,4 +1,4 @@
-"""The networks that are measured, in jaxnn; the peers have the same ones in their own words."""
+"""The networks that are measured, in jaxnn; each peer has the same ones in its own library."""
 
 from peers.specs import N_CLASSES
 

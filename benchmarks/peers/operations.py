@@ -1,6 +1,6 @@
 """Single operations, forward and backward as one program: by hand, and by machine of the idiomatic form and of ours.
 
-The gradients are along a dy that is given, for every input that the operation has.
+The gradients are those for a given dy, with respect to every input of the operation.
 """
 
 import time
@@ -11,6 +11,7 @@ import numpy as np
 
 import jaxnn
 from jaxnn.audit.network.idiomatic import idiomatic
+from jaxnn.backward.visits import fold
 from jaxnn.costs import aot
 
 IMAGES = (28, 28, 32)
@@ -38,7 +39,7 @@ def candidate(name, spec):
 
     def by_hand(params, x, dy):
         y, _, cache = layer.forward(params, state, x, train=True)
-        dparams, dx = jaxnn.layer.fold(layer, params, cache, dy)[:2]
+        dparams, dx = fold(layer, params, cache, dy)[:2]
         return (dparams,) if weight_only else (y, dparams, dx)
 
     def by_machine(params, x, dy):
@@ -49,12 +50,12 @@ def candidate(name, spec):
     function = by_hand if name == aot.BY_HAND else by_machine
 
     def steps(params, xs, dy):
-        """In a loop as training has it: the sum of dparams over as many x."""
+        """In a loop, as in training: the sum of dparams over all xs."""
 
-        def one(total, x):
+        def step(total, x):
             return jax.tree.map(jnp.add, total, function(params, x, dy)[0]), None
 
-        return jax.lax.scan(one, jax.tree.map(jnp.zeros_like, params), xs)[0]
+        return jax.lax.scan(step, jax.tree.map(jnp.zeros_like, params), xs)[0]
 
     n_steps = spec.get("steps")
     x = jnp.stack([x + i for i in range(n_steps)]) if n_steps else x

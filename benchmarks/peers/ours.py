@@ -1,8 +1,8 @@
 """jaxnn by hand, and its automatic opponents: the forms of `jaxnn.aot`, here to be run.
 
-A turn is one step on one batch, called from Python; with `spec["steps"]`, so many steps on as many batches in one
-`lax.scan`; with `spec["members"]`, that of so many networks by `vmap`; with `spec["devices"]`, a step whose batch is
-shared over so many devices, as `jaxnn.parallel.data_parallel` shares it.
+A turn is one step on one batch, called from Python; with `spec["steps"]` n, n steps on n batches in one `lax.scan`;
+with `spec["members"]` n, the same for n networks by `vmap`; with `spec["devices"]` n, a step whose batch is shared over
+n devices, as `jaxnn.parallel.data_parallel` shares it.
 """
 
 import time
@@ -28,13 +28,13 @@ def candidate(name, spec):
     x, t = map(jnp.asarray, batches(spec))
     net = network(spec)
     net = aot.across_devices(net) if spec.get("devices", 1) > 1 else net
-    found = {form.name: prepared(form, spec, x, t) for form in aot.forms(net, LOSS) if form.kind == name}
-    fastest = next(iter(found))
-    if len(found) > 1:
-        seconds = timing.rounds({form: turn for form, (turn, _) in found.items()}, 3)
-        fastest = min(found, key=lambda form: seconds[form].min())
-    turn, facts = found[fastest]
-    return turn, facts | {"least_temporary_bytes": min(facts["temporary_bytes"] for _, facts in found.values())}
+    forms = {form.name: prepared(form, spec, x, t) for form in aot.forms(net, LOSS) if form.kind == name}
+    fastest = next(iter(forms))
+    if len(forms) > 1:
+        seconds = timing.rounds({form: turn for form, (turn, _) in forms.items()}, 3)
+        fastest = min(forms, key=lambda form: seconds[form].min())
+    turn, facts = forms[fastest]
+    return turn, facts | {"least_temporary_bytes": min(facts["temporary_bytes"] for _, facts in forms.values())}
 
 
 def prepared(form, spec, x, t):

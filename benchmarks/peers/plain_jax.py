@@ -1,4 +1,4 @@
-"""The opponent without a library: the textbook MLP's epoch in plain JAX, backward by hand, as one would write it once.
+"""The opponent without a library: the textbook MLP's epoch in plain JAX, backward by hand, for this network alone.
 
 Sigmoid hidden layer, sigmoid outputs, half squared error, gradient descent; uint8 images scaled in the step; one
 permutation an epoch, a gather a batch, the mean loss of each batch recorded. jaxnn must add nothing to it.
@@ -35,15 +35,15 @@ def step(params, images, targets, learning_rate, scale):
 
 @partial(jax.jit, static_argnames="batch_size")
 def epoch(params, key, images, targets, learning_rate, scale, *, batch_size):
-    """Every whole batch of a shuffled epoch: (params, losses). The full batch is taken as it lies."""
+    """Every whole batch of a shuffled epoch: (params, losses). The full batch isn't shuffled."""
     if batch_size == len(images):
         params, loss = step(params, images, targets, learning_rate, scale)
         return params, loss[None]
     order = jax.random.permutation(key, len(images))
     batches = order[: len(images) // batch_size * batch_size].reshape(-1, batch_size)
 
-    def one(params, batch):
+    def batch_step(params, batch):
         x, t = (a.at[batch].get(mode="promise_in_bounds") for a in (images, targets))
         return step(params, x, t, learning_rate, scale)
 
-    return jax.lax.scan(one, params, batches)
+    return jax.lax.scan(batch_step, params, batches)

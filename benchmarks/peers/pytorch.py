@@ -1,8 +1,9 @@
 """The same networks and the same step in PyTorch: "eager", "channels_last" and "compiled" in channels_last; for many
 networks "one by one", and "vmap" of `torch.func`.
 
-The environment's THREADS says how many, or PyTorch chooses. It has no loop to compile: steps are called from Python.
-On a GPU products are of TensorFloat-32 as JAX's are by default, and a turn ends when the GPU has done its work.
+The environment variable THREADS sets the number of threads; without it PyTorch chooses. It has no loop to compile:
+steps are called from Python. On a GPU products are in TensorFloat-32, as JAX's are by default, and a turn ends when the
+GPU has done its work.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Derivative rules that others wrote, and points to look at them: ordinary ones, and ones where something happens.
+"""Derivative rules that others wrote, and points to audit them at: ordinary ones, kinks, ties, edges and huge numbers.
 
 Each row: the package, a name, the rule as `jaxnn.audit.check` takes it, and its arguments by the name of the place.
 """

@@ -1,7 +1,7 @@
 """The same multilayer perceptron in scikit-learn: `MLPClassifier.partial_fit`, one pass over all batches of a turn.
 
-It computes in float32 where the examples are of float32. Its loss and its step are ours (momentum without Nesterov's
-form, no penalty); one example for the score, shuffling and early stopping are off.
+It computes in float32 where the examples are float32. Its loss and its step are ours (momentum without Nesterov's
+form, no penalty); shuffling and early stopping are off. A first call, on one example, says how many classes there are.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
-"""What a spec says of a batch; for every peer, so it needs NumPy alone.
+"""What a spec says about a batch. Every peer imports it, so it needs only NumPy.
 
 A spec is a dict that fits into JSON: "network" is a name in networks.py, with "sizes" and "activation" for a multilayer
-perceptron, or "width" and "depth"; "batch" examples a step; "steps" in one turn, or none where a turn is one call.
+perceptron, or "width" and "depth"; "batch" is the examples a step; "steps" the steps in one turn, left out where a turn
+is one call.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ N_CLASSES = 10
 
 
 def shape(spec):
-    """Of one example."""
+    """The shape of one example."""
     vectors = {"mlp": lambda: (spec["sizes"][0],), "deep": lambda: (spec["width"],)}
     return vectors.get(spec["network"], lambda: (28, 28, 1))()
 

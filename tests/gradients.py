@@ -76,7 +76,7 @@ def rounding_scale(net: Layer, params: Any, cache: Any, dy: jax.Array) -> Backwa
 
 def entrances(net: Any, path: Path = ()) -> list[Path]:
     """The paths of the layers that a network's own x goes into, combinators looked into."""
-    if not isinstance(net, Composite):
+    if not is_composite(net):
         return [path]
     inside = [entrances(child, (*path, key)) for key, child in net.children]
     if isinstance(net, Branches):

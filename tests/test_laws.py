@@ -1,7 +1,7 @@
 """The laws of `layer.py`, for every layer, combinator and loss of the table, in float64.
 
-Each law is one test. The measure of error and its tolerances are those of `gradients.py`; where a test has a tolerance
-of its own, it says why.
+One program for each row of the table computes what laws 3 to 5 look at. The measure of error and its tolerances are
+those of `gradients.py`; where a test has a tolerance of its own, it says why.
 """
 
 import inspect
@@ -105,54 +105,49 @@ def test_every_class_is_in_the_table(module, methods, table):
     assert found <= {type(entry) for entry in table}
 
 
-# Law 1: the declared shape is the actual shape.
+# Laws 1 and 2: the declared shape is the actual shape, and what backward returns has the form of what forward took.
 
 
 @every_case
-def test_output_shape(case):
-    y = output(case, case.point())
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_shapes_structures_and_dtypes(case, dtype):
+    """In float64 it is part of law 3. Nothing is computed.
+
+    The cache goes from one trace into another one, as it does where it leaves `jit`: what in it is no array, as a bare
+    Python number, is an unknown number there.
+    """
+    dtype = jnp.dtype("float32" if case.integer else dtype)  # integers become JAX's default float
+    point = case.point(dtype=dtype)
+    y, state, cache = jax.eval_shape(case.forward, point)
+    dparams, dx = jax.eval_shape(case.layer.backward, point.params, cache, y)
     assert y.shape == (case.batch, *case.layer.output_shape(case.shape))
+    assert y.dtype == (point.x.dtype if case.integer and not is_floating(y) else dtype)
+    spec = partial(jax.tree.map, lambda leaf: (leaf.shape, leaf.dtype))
+    assert spec(dparams) == spec(point.params)
+    assert spec(state) == spec(point.state)
+    if case.integer and is_floating(y):
+        assert dx is None
+    else:
+        assert spec(dx) == spec(point.x)
 
 
-@every_case
-def test_every_number_that_init_makes_is_in_one_place(case):
+def test_every_number_that_init_makes_is_in_one_place():
     """No array stands in the tree twice: a program that is given the tree to keep could not take one buffer twice."""
-    made = jax.tree.leaves(case.layer.init(jax.random.key(0), case.shape))
-    assert len({id(leaf) for leaf in made}) == len(made)
+
+    def twice(case):
+        made = jax.tree.leaves(case.layer.init(jax.random.key(0), case.shape))
+        return len({id(leaf) for leaf in made}) < len(made)
+
+    assert [str(case) for case in {case.layer: case for case in CASES}.values() if twice(case)] == []
 
 
-# Law 2: what backward returns has the form of what forward took, in every floating dtype.
-
-
-@every_case
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
-def test_backward_keeps_structures_shapes_and_dtypes(case, dtype):
-    if case.integer:
-        dtype = "float32"  # integers become JAX's default float
-    with jax.enable_x64(dtype == "float64"):
-        point = case.point(dtype=jnp.dtype(dtype))
-
-        def both(point):
-            y, state, cache = case.forward(point)
-            return y, state, case.layer.backward(point.params, cache, y)
-
-        y, state, (dparams, dx) = jax.eval_shape(both, point)
-        assert y.dtype == (point.x.dtype if case.integer and not is_floating(y) else jnp.dtype(dtype))
-        spec = partial(jax.tree.map, lambda leaf: (leaf.shape, leaf.dtype))
-        assert spec(dparams) == spec(point.params)
-        assert spec(state) == spec(point.state)
-        if case.integer and is_floating(y):
-            assert dx is None
-        else:
-            assert spec(dx) == spec(point.x)
-
-
-# Law 3: backward is the vector-Jacobian product of forward.
+# Laws 3 to 5, of what one program computes for a case: compiling it is what costs, and a case is one test.
 
 
 class Derivatives(NamedTuple):
-    """A layer's derivatives at one point, along many cotangents: the random ones, then every one-hot."""
+    """A layer's derivatives at one point, along many cotangents: random ones, a mixture, then every one-hot."""
 
+    cotangents: Any
     by_hand: Any
     by_machine: Any
     scales: Any
@@ -160,36 +155,68 @@ class Derivatives(NamedTuple):
     size: Any
     along: Any
     pushed: Any
-    cotangents: Any
+
+
+class Computed(NamedTuple):
+    """The derivatives at the first of some points, and what forward and backward give at each of them.
+
+    results: (y, state, (dparams, dx)) point by point; mapped: the same by `vmap`; rows: the backward of each piece of
+    the first point's batch with its own forward, None where it has no rows of its own.
+    """
+
+    derivatives: Derivatives
+    results: Any
+    mapped: Any
+    rows: Any
+
+
+N_POINTS = 2
 
 
 @cache
-def derivatives(case):
-    """All that law 3 compares, in one program. A cotangent of the random ones is a mixture of two others."""
-    point = case.point()
-    y = output(case, point)
-    inputs = (point.params,) if case.integer else (point.params, point.x)
+def program(case):
+    """All that the laws look at, as a function of the points, stacked, of their cotangents, and of a direction."""
 
-    @jax.jit
-    def computed(point, inputs, along, random):
-        def of(*inputs):
+    def results(point, dy):
+        y, state, cache = case.forward(point)
+        if not is_floating(y):
+            return y, state, None
+        return y, state, tuple(case.layer.backward(point.params, cache, dy))
+
+    def derivatives(point, dys, along):
+        def output_of(*inputs):
             return case.forward(point._replace(params=inputs[0], x=point.x if case.integer else inputs[1])).y
 
+        inputs = (point.params,) if case.integer else (point.params, point.x)
         y, _, cache = case.forward(point)
-        dys = jnp.concatenate([random, mixture(random)[None], one_hots(y)])
-        _, pull = jax.vjp(of, *inputs)
+        dys = jnp.concatenate([dys, mixture(dys)[None], one_hots(y)])
+        _, pull = jax.vjp(output_of, *inputs)
         return Derivatives(
+            cotangents=dys,
             by_hand=jax.vmap(lambda dy: tuple(case.layer.backward(point.params, cache, dy))[: len(inputs)])(dys),
             by_machine=jax.vmap(pull)(dys),
             scales=jax.vmap(lambda dy: tuple(rounding_scale(case.layer, point.params, cache, dy))[: len(inputs)])(dys),
-            differences=central_differences(lambda inputs: jnp.sum(random[0] * of(*inputs)), inputs),
-            size=jnp.sum(jnp.abs(random[0] * y)),
+            differences=central_differences(lambda inputs: jnp.sum(dys[0] * output_of(*inputs)), inputs),
+            size=jnp.sum(jnp.abs(dys[0] * y)),
             along=along,
-            pushed=jax.jvp(of, inputs, along)[1],
-            cotangents=dys,
+            pushed=jax.jvp(output_of, inputs, along)[1],
         )
 
-    return jax.tree.map(np.asarray, computed(point, inputs, normal_like(inputs, seed=2), cotangents(y)))
+    @jax.jit
+    def computed(points, dys, along):
+        def rows(start):
+            piece = lambda tree: jax.lax.dynamic_slice_in_dim(tree, start, rows_of_a_piece(case))  # noqa: E731
+            return results(point._replace(x=piece(point.x)), piece(dys[0]))[2]
+
+        point = at(0, points)
+        return Computed(
+            derivatives(point, dys, along) if case in WITH_GRADIENT else None,
+            jax.lax.map(lambda given: results(*given), (points, dys[:N_POINTS])),
+            jax.vmap(results)(points, dys[:N_POINTS]),
+            jax.lax.map(rows, jnp.arange(0, case.batch, rows_of_a_piece(case))) if has_rows(case) else None,
+        )
+
+    return computed
 
 
 def mixture(dys):
@@ -200,155 +227,155 @@ def at(i, tree):
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
-# Each layer, a cut in time and the other cell: all that is compared of them is compiled once, and that is what costs.
-QUICK = [*FORMS, RECURRENT[2], RECURRENT[4]]
-with_gradient = pytest.mark.parametrize("case", slow_unless(WITH_GRADIENT, QUICK), ids=str)
+def rows_of_a_piece(case):
+    """One, but BatchNorm needs two of them to have any statistics."""
+    return 2 if case.couples and len(case.shape) == 1 else 1
 
 
-@in_float64
-@with_gradient
-def test_backward_is_the_vjp_of_forward(case):
-    """Random and one-hot cotangents, for every parameter and the input."""
-    found = derivatives(case)
-    for i in range(len(found.cotangents)):
-        assert error(at(i, found.by_hand), at(i, found.by_machine), at(i, found.scales)) <= SAME
+def has_rows(case):
+    """Whether a batch can be taken apart. Dropout's forward draws by batch, and so has no rows of its own."""
+    return case in WITH_GRADIENT and not case.draws and case.batch > rows_of_a_piece(case)
 
 
-@in_float64
-@with_gradient
-def test_backward_is_the_central_difference_of_forward(case):
+def is_the_vjp_of_forward(case, computed):
+    """Along random and one-hot cotangents, for every parameter and the input."""
+    found = computed.derivatives
+    return all(
+        error(at(i, found.by_hand), at(i, found.by_machine), at(i, found.scales)) <= SAME
+        for i in range(len(found.cotangents))
+    )
+
+
+def is_the_central_difference_of_forward(case, computed):
     """An oracle that knows no rule of differentiation. Its points are random, and so away from kinks.
 
     A difference of numbers of some size knows nothing below u / h of that size, which is therefore part of the scale.
     A truncated gradient must fail this.
     """
-    found = derivatives(case)
+    found = computed.derivatives
     scale = jax.tree.map(lambda s: s + found.size, at(0, found.scales))
     difference = error(at(0, found.by_hand), found.differences, scale)
-    assert difference > 1e-3 if case.truncates else difference <= DIFFERENCES
+    return difference > 1e-3 if case.truncates else difference <= DIFFERENCES
 
 
-@in_float64
-@with_gradient
-def test_backward_is_adjoint_to_the_jvp(case):
+def is_adjoint_to_the_jvp(case, computed):
     """<dy, J u> = <J^T dy, u>, J u by `jax.jvp`."""
-    found = derivatives(case)
+    found = computed.derivatives
     for i in range(N_COTANGENTS):
         left, left_size = inner_product(found.cotangents[i], found.pushed)
         right, right_size = inner_product(at(i, found.by_hand), found.along)
-        assert abs(left - right) <= SAME * max(left_size, right_size)
+        if not abs(left - right) <= SAME * max(left_size, right_size):
+            return False
+    return True
 
 
-@in_float64
-@with_gradient
-def test_backward_is_linear(case):
+def is_linear(case, computed):
     """backward(a v + b w) = a backward(v) + b backward(w)."""
-    found = derivatives(case)
+    found = computed.derivatives
     separate = jax.tree.map(lambda v, w: 2.5 * v - 0.75 * w, at(0, found.by_hand), at(1, found.by_hand))
     scale = jax.tree.map(lambda v, w: 2.5 * v + 0.75 * w, at(0, found.scales), at(1, found.scales))
-    assert error(at(N_COTANGENTS, found.by_hand), separate, scale) <= SAME
+    return error(at(N_COTANGENTS, found.by_hand), separate, scale) <= SAME
 
 
-# Law 4: purity.
+def is_the_same_under_vmap(case, computed):
+    """`vmap` is a loop."""
+    return same(computed.mapped, computed.results, case, computed)
 
 
-@in_float64
-@pytest.mark.parametrize("case", slow_unless(CASES, FORMS), ids=str)
-def test_forward_and_backward_are_pure(case):
-    """The same bits twice; the cache may leave `jit`; `vmap` is a loop; eager is compiled, but for rounding."""
-    points = [case.point(seed) for seed in range(3)]
-    dys = cotangents(output(case, points[0]))
-
-    def results(point, dy, forward=case.forward, backward=case.layer.backward):
-        y, state, cache = forward(point)
-        if not is_floating(y):
-            return y, state, None
-        return y, state, tuple(backward(point.params, cache, dy))
-
-    apart = {"forward": jax.jit(case.forward), "backward": jax.jit(case.layer.backward)}
-    each = [results(point, dy, **apart) for point, dy in zip(points, dys, strict=True)]
-    again = results(points[0], dys[0], **apart)
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, each[0], again)))
-
-    stacked_points, truth = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (points, each))
-    mapped = jax.jit(jax.vmap(results))(stacked_points, dys)
-    assert same(mapped, truth, case)
-    if case in FORMS:
-        assert same(results(points[0], dys[0]), each[0], case)
-
-
-def same(got, truth, case):
+def same(got, truth, case, computed):
     """Outputs, states and gradients are equal but for rounding. Points are of one distribution, and so of one scale."""
     if case not in WITH_GRADIENT:
         return error(got, truth) == 0
-    scale = (*at(0, derivatives(case).scales), None)[:2]
+    scale = (*at(0, computed.derivatives.scales), None)[:2]
     return error(got[:2], truth[:2]) <= SAME and error(got[2], truth[2], scale) <= SAME
 
 
-# Law 5: rows of a batch are independent, unless the layer couples them.
-
-
-@in_float64
-@pytest.mark.parametrize(
-    "case", slow_unless([case for case in CASES if case.batch > 1 and not case.integer], QUICK), ids=str
-)
-def test_a_row_depends_on_its_own_row_alone(case):
-    """A cotangent of row 0 gives a dx in row 0 alone. A layer that couples the batch must fail this."""
-    found = derivatives(case)
+def gives_a_row_its_own_row_alone(case, computed):
+    """A cotangent of row 0 gives a dx in row 0 alone. A layer that couples the batch must fail this, and says so."""
+    if case.batch == 1 or case.integer:
+        return True
+    found = computed.derivatives
     of_row_0 = found.cotangents[:, 1:].reshape(len(found.cotangents), -1).any(axis=1) == 0
-    assert of_row_0.any()
     _, dx = found.by_hand
-    assert dx[of_row_0][:, 1:].any() == case.couples
-    assert case.couples <= jaxnn.couples_batch(case.layer)
+    says = case.couples <= jaxnn.couples_batch(case.layer)
+    return of_row_0.any() and dx[of_row_0][:, 1:].any() == case.couples and says
 
 
-@in_float64
-@pytest.mark.parametrize(
-    "case", slow_unless([case for case in WITH_GRADIENT if case.batch > 1 and not case.draws], QUICK), ids=str
-)
-def test_a_batch_is_the_sum_of_its_rows(case):
+def is_the_sum_of_its_rows(case, computed):
     """Backward of a batch is the sum of its rows' backwards, each with its own forward, and dx is their rows.
 
-    A layer that couples the batch must fail this. Dropout's forward draws by batch, and so has no rows of its own.
+    A layer that couples the batch must fail this.
     """
-    piece = 2 if case.couples and len(case.shape) == 1 else 1  # BatchNorm needs two rows
-    if case.batch == piece:
-        return
-    point, found = case.point(), derivatives(case)
-
-    @jax.jit
-    def backward(point, dy):
-        return tuple(case.layer.backward(point.params, case.forward(point).cache, dy))
-
-    starts = range(0, case.batch, piece)
-    pieces = [backward(point._replace(x=point.x[i : i + piece]), found.cotangents[0][i : i + piece]) for i in starts]
-    dparams = jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *(dparams for dparams, _ in pieces))
-    dx = () if case.integer else (jnp.concatenate([dx for _, dx in pieces]),)
+    if not has_rows(case):
+        return True
+    found = computed.derivatives
+    dparams, dx = computed.rows
+    dparams = jax.tree.map(lambda leaves: leaves.sum(axis=0, dtype=leaves.dtype), dparams)
+    dx = () if case.integer else (dx.reshape(-1, *dx.shape[2:]),)
     difference = error((dparams, *dx), at(0, found.by_hand), at(0, found.scales))
-    assert difference > 1e-3 if case.couples else difference <= SAME
+    return difference > 1e-3 if case.couples else difference <= SAME
+
+
+LAWS = [
+    is_the_vjp_of_forward,
+    is_the_central_difference_of_forward,
+    is_adjoint_to_the_jvp,
+    is_linear,
+    is_the_same_under_vmap,
+    gives_a_row_its_own_row_alone,
+    is_the_sum_of_its_rows,
+]
+# Each layer, a cut in time and the other cell.
+QUICK = [*FORMS, RECURRENT[2], RECURRENT[4]]
+
+
+@in_float64
+@pytest.mark.parametrize("case", slow_unless(CASES, QUICK), ids=str)
+def test_backward_keeps_the_laws(case):
+    """3: the vector-Jacobian product; 4: the same bits twice, and `vmap`; 5: rows are independent, unless coupled."""
+    each = [case.point(seed) for seed in range(N_POINTS)]
+    points = jax.tree.map(lambda *leaves: np.stack(leaves), *[point._replace(key=()) for point in each])
+    points = points._replace(key=jnp.stack([point.key for point in each]))
+    inputs = (each[0].params,) if case.integer else (each[0].params, each[0].x)
+    given = points, cotangents(output(case, each[0])), normal_like(inputs, seed=2)
+    computed, again = (jax.tree.map(np.asarray, program(case)(*given)) for _ in range(2))
+    assert jax.tree.all(jax.tree.map(np.array_equal, computed, again))
+    laws = LAWS if case in WITH_GRADIENT else [is_the_same_under_vmap]
+    assert [law.__name__ for law in laws if not law(case, computed)] == []
+
+
+@in_float64
+@pytest.mark.parametrize("case", FORMS, ids=str)
+def test_eager_is_compiled_and_the_cache_may_leave_jit(case):
+    point = case.point()
+    dy = cotangents(output(case, point))[0]
+
+    def results(forward, backward):
+        y, state, cache = forward(point)
+        return y, state, tuple(backward(point.params, cache, dy))
+
+    apart = results(jax.jit(case.forward), jax.jit(case.layer.backward))
+    eager = results(case.forward, case.layer.backward)
+    sizes = jax.jit(lambda: tuple(rounding_scale(case.layer, point.params, case.forward(point).cache, dy)))()
+    assert error(eager[:2], apart[:2]) <= SAME
+    assert error(eager[2], apart[2], sizes) <= SAME
 
 
 # Law 6: recipes are values.
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        *dict.fromkeys(case.layer for case in CASES),
-        *dict.fromkeys(case.loss for case in LOSSES),
-        *INITIALIZERS,
-        *AUGMENTATIONS,
-    ],
-    ids=str,
-)
-def test_a_recipe_is_a_value(recipe):
+def test_a_recipe_is_a_value():
+    """Equal to its copies, hashable, picklable; its repr can be evaluated; not a tree: nothing in it is traced."""
     names = vars(augment) | vars(jaxnn)
-    for copy in (deepcopy(recipe), pickle.loads(pickle.dumps(recipe)), eval(repr(recipe), names)):
-        assert copy == recipe
-        assert hash(copy) == hash(recipe)
-        assert repr(copy) == repr(recipe)
-    assert recipe != object()
-    assert not jax.tree.leaves(recipe) or jax.tree.leaves(recipe) == [recipe]  # not a tree: nothing in it is traced
+
+    def is_a_value(recipe):
+        copies = deepcopy(recipe), pickle.loads(pickle.dumps(recipe)), eval(repr(recipe), names)
+        are_equal = all(copy == recipe and hash(copy) == hash(recipe) for copy in copies)
+        return are_equal and {repr(copy) for copy in copies} == {repr(recipe)} and recipe != object()
+
+    recipes = [*(case.layer for case in CASES), *(case.loss for case in LOSSES), *INITIALIZERS, *AUGMENTATIONS]
+    assert [recipe for recipe in dict.fromkeys(recipes) if not is_a_value(recipe)] == []
+    assert [recipe for recipe in recipes if jax.tree.leaves(recipe) not in ([], [recipe])] == []
 
 
 def test_different_recipes_differ():
@@ -364,48 +391,43 @@ def test_different_recipes_differ():
 @in_float64
 @every_loss
 def test_loss_backward_is_its_gradient(case):
-    """dy against `jax.vjp` of the values, with weights of which one is 0; and against central differences."""
-    y, target, weights = case.point()
+    """dy against `jax.vjp` of the values, with weights of which one is 0; and against central differences.
+
+    The same bits twice; `vmap` is a loop; the dtypes are those of the outputs, in short types too.
+    """
+    points = [case.point(seed) for seed in range(N_POINTS)]
+
+    def both(y, target, weights):
+        values, cache = case.loss.forward(y, target)
+        return values, case.loss.backward(cache, weights)
 
     @jax.jit
-    def compared(y, target, weights):
-        dy = case.loss.backward(case.loss.forward(y, target).cache, weights)
-        values, pull = jax.vjp(lambda y: case.loss.forward(y, target).values, y)
+    def compared(points):
+        y, target, weights = at(0, points)
+        _, pull = jax.vjp(lambda y: case.loss.forward(y, target).values, y)
         differences = central_differences(lambda y: jnp.sum(weights * case.loss.forward(y, target).values), y)
-        return values, dy, pull(weights)[0], differences
+        loop = jax.lax.map(lambda point: both(*point), points)
+        return loop, jax.vmap(both)(*points), pull(weights)[0], differences
 
-    values, dy, truth, differences = compared(y, target, weights)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *points)
+    loop, mapped, truth, differences = compared(stacked)
+    values, dy = at(0, loop)
     assert values.shape == (case.batch,)
     assert error(dy, truth) <= SAME
     assert error(dy, differences) <= DIFFERENCES
     if case.batch > 1:
         assert not np.any(dy[1])
+    assert jax.tree.all(jax.tree.map(np.array_equal, loop, compared(stacked)[0]))
+    assert error(mapped, loop) <= SAME
+    if case in LOSS_FORMS:
+        assert error(both(*points[0]), at(0, loop)) <= SAME
 
 
 @every_loss
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_loss_keeps_the_dtype(case, dtype):
     y, target, weights = case.point(dtype=jnp.dtype(dtype))
-    values, dy = jax.eval_shape(
-        lambda: (case.loss.forward(y, target).values, case.loss.backward(case.loss.forward(y, target).cache, weights))
-    )
+    values, cache = jax.eval_shape(case.loss.forward, y, target)
+    dy = jax.eval_shape(case.loss.backward, cache, weights)
     assert (values.shape, values.dtype) == ((case.batch,), dtype)
     assert (dy.shape, dy.dtype) == (y.shape, dtype)
-
-
-@in_float64
-@pytest.mark.parametrize("case", slow_unless(LOSSES, LOSS_FORMS), ids=str)
-def test_loss_is_pure(case):
-    points = [case.point(seed) for seed in range(3)]
-
-    def both(y, target, weights):
-        values, cache = case.loss.forward(y, target)
-        return values, case.loss.backward(cache, weights)
-
-    compiled = jax.jit(both)
-    each = [compiled(*point) for point in points]
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, each[0], compiled(*points[0]))))
-    if case is next(other for other in LOSSES if type(other.loss) is type(case.loss)):
-        assert error(both(*points[0]), each[0]) <= SAME
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)
-    assert error(jax.jit(jax.vmap(both))(*stacked), jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)) <= SAME

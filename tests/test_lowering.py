@@ -9,7 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from table import CASES, FORMS, LOSSES, RULES, slow_unless
+from table import CONVOLUTIONAL, FORMS, LOSS_FORMS, RECURRENT, RULES, slow_unless
 
 import jaxnn
 from jaxnn import Conv2D, Dense, Dropout, Flatten, MaxPool, ReLU, Serial, SoftmaxCrossEntropy, Tanh
@@ -25,7 +25,11 @@ def lowered(function, *arguments):
     return exported.mlir_module()
 
 
-@pytest.mark.parametrize("case", slow_unless(CASES, FORMS), ids=str)
+# Each layer; and each form of the kernels, the cells and the cuts in time, which take other operations.
+MORE = [case for case in [*CONVOLUTIONAL, *RECURRENT[2:10:3]] if case not in FORMS]
+
+
+@pytest.mark.parametrize("case", slow_unless([*FORMS, *MORE], FORMS), ids=str)
 def test_layers(case):
     def both(params, state, x, key):
         y, _, cache = case.layer.forward(params, state, x, key=key, train=case.train)
@@ -34,7 +38,7 @@ def test_layers(case):
     lowered(both, *case.point())
 
 
-@pytest.mark.parametrize("case", LOSSES, ids=str)
+@pytest.mark.parametrize("case", LOSS_FORMS, ids=str)
 def test_losses(case):
     def both(y, target, weights):
         _, cache = case.loss.forward(y, target)

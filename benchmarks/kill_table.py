@@ -3,12 +3,12 @@
     python benchmarks/kill_table.py [--workers 2] [--held-out 1] [--repetitions 200] [--every 1] [--again] [--plot]
 
 The corpus: bugs that escaped from published code, each with its source, and mutants of every backward rule of jaxnn
-(`tests/bugs`), and a held-out draw of the generator. A checker catches a bug if it complains of it; the audit has all
-its gates and stops at the first that fails. The other checkers, with their documented defaults, meet all escaped bugs
-and every third mutant. Then every clean rule is audited at so many random points, with all gates at the first twenty
-and without the two dear ones (transforms, kinks) at the rest: each complaint is a false alarm. The others meet the
-clean rules at three points. All compile as the tests do. Last, one process alone takes the time of each checker on a
-sample of the bugs, compilation included.
+(`seeded_bugs`; `python -m pytest benchmarks/seeded_bugs` tests the generator), and a held-out draw of the generator. A
+checker catches a bug if it complains of it; the audit has all its gates and stops at the first that fails. The other
+checkers, with their documented defaults, meet all escaped bugs and every third mutant. Then every clean rule is audited
+at so many random points, with all gates at the first twenty and without the two dear ones (transforms, kinks) at the
+rest: each complaint is a false alarm. The others meet the clean rules at three points. All compile as the tests do.
+Last, one process alone takes the time of each checker on a sample of the bugs, compilation included.
 
 Writes results/kill_table.json as it goes (a run that was cut off goes on where it was, and what is no longer in the
 corpus goes out of the file), .md and .png; --again repeats what is the audit's, --plot makes table and figure from the
@@ -38,8 +38,8 @@ CLEARED_EVERY = 20  # tasks: mutants of one class share what runs eagerly, and m
 
 def bugs(held_out):
     """(group, bug), in a fixed order."""
-    from bugs.mutants import mutants
-    from bugs.published import PUBLISHED
+    from seeded_bugs.mutants import mutants
+    from seeded_bugs.published import PUBLISHED
 
     groups = {"escaped": PUBLISHED, "mutants": mutants(0), "held out": mutants(held_out)}
     return [(group, bug) for group, found in groups.items() for bug in found]
@@ -47,7 +47,7 @@ def bugs(held_out):
 
 def clean():
     """Every rule that is right: those of the table of laws, and the clean twins of the escaped bugs."""
-    from bugs.published import PUBLISHED
+    from seeded_bugs.published import PUBLISHED
     from table import AUDITED, Audited
 
     return AUDITED + [Audited(bug.clean, f"clean twin: {bug.name}", bug.arguments, bug.options) for bug in PUBLISHED]
@@ -57,7 +57,7 @@ def work(k, n_workers, settings, done, results):
     """Every n-th task; of what is done, nothing, or with --again the audit alone."""
     import conftest  # noqa: F401 (compiles as the tests do)
     import jax
-    from bugs.mutants import corpus
+    from seeded_bugs.mutants import corpus
 
     for seed in (0, settings.held_out) if k == 0 else ():
         made = corpus(seed)
@@ -83,7 +83,7 @@ def work(k, n_workers, settings, done, results):
 
 def caught(group, bug, others, old):
     """Which checker catches a bug; the others' results are the old ones where there are any."""
-    from bugs.checkers import CHECKERS
+    from seeded_bugs.checkers import CHECKERS
 
     report = audited(bug)
     row = {"group": group, "name": bug.name, "source": bug.source, "caught": {AUDIT: not report.ok}}
@@ -103,7 +103,7 @@ def audited(bug):
 
 def alarms(subject, name, arguments, options, n_repetitions, old):
     """How often each checker complains of a rule that is right, at random points."""
-    from bugs.checkers import CHECKERS
+    from seeded_bugs.checkers import CHECKERS
 
     from jaxnn.audit import Auditor
     from jaxnn.audit.rule.subjects import subject_of
@@ -125,7 +125,7 @@ def alarms(subject, name, arguments, options, n_repetitions, old):
 def seconds(settings):
     """The time that each checker takes for a bug, from nothing compiled, on a sample; one process, and no other."""
     import jax
-    from bugs.checkers import CHECKERS
+    from seeded_bugs.checkers import CHECKERS
 
     rows = []
     for group, bug in bugs(settings.held_out)[:: TIMED_EVERY * settings.every]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from bugs.drawing import Arguments, points
+from seeded_bugs.drawing import Arguments, points
 from table import BLOCK, LayerCase, LossCase, labels, masked, probabilities, real_targets, soft
 
 from jaxnn import (

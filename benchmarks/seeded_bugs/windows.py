@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from bugs.drawing import drawn, escape, normal
+from seeded_bugs.drawing import drawn, escape, normal
 
 # Shapes: x (B, H, W, C), kernel (h, w, C, F) -> y (B, H - h + 1, W - w + 1, F).
 

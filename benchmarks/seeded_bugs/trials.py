@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from bugs.bug import Bug
-from bugs.drawing import Arguments
-from bugs.targets import Case
+from seeded_bugs.bug import Bug
+from seeded_bugs.drawing import Arguments
+from seeded_bugs.targets import Case
 
 FEW, MANY = 8, 1000
 # Points in one call: convolutions with as many weights as images take a time that grows with their square.

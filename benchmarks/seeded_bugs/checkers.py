@@ -12,8 +12,8 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bugs.gradcheck import gradcheck
 from jax.test_util import check_grads
+from seeded_bugs.gradcheck import gradcheck
 
 from jaxnn.audit.rule.subjects import Subject
 

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from bugs.drawing import escape, escape_of_layer, normal
+from seeded_bugs.drawing import escape, escape_of_layer, normal
 from table import LayerCase
 
 from jaxnn import BatchNorm

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bugs.bug import Bug
-from bugs.operators import NAMES, Change, applied, changes, rolled, rounded
-from bugs.targets import TARGETS, Target
-from bugs.trials import Trials
+from seeded_bugs.bug import Bug
+from seeded_bugs.operators import NAMES, Change, applied, changes, rolled, rounded
+from seeded_bugs.targets import TARGETS, Target
+from seeded_bugs.trials import Trials
 
 # Of one function.
 PAIRS = 24
@@ -86,6 +86,17 @@ def part(target: Target, seed: int, every: int = 1) -> Corpus:
             first[verdict.tensors] = mutant.name
             bugs.append(_bug(mutant, verdict.case, verdict.arguments))
     return Corpus(tuple(bugs), tuple(same), tuple(twins), tuple(raised))
+
+
+def one(target: Target, place: int) -> Bug:
+    """The first mutant of the corpus that is a bug, from a place on in the list of a target's mutants."""
+    all_of_them, trials = list(made(target, 0)), Trials(target.cases)
+    for i in range(len(all_of_them)):
+        mutant = all_of_them[(place + i) % len(all_of_them)]
+        verdict = trials.of(mutant.wrong)
+        if verdict.case:
+            return _bug(mutant, verdict.case, verdict.arguments)
+    raise ValueError(f"no mutant of {target.name} is a bug")
 
 
 def _bug(mutant: Mutant, case: Any, arguments: Callable[[int], tuple]) -> Bug:

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from bugs.drawing import drawn, escape, normal
+from seeded_bugs.drawing import drawn, escape, normal
 
 # Shapes: x (B, N) -> y (B, N), or (B,) for a maximum over the last axis.
 

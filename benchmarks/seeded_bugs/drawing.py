@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from bugs.bug import Bug
+from seeded_bugs.bug import Bug
 from table import LayerCase
 
 Arguments = Callable[[int], tuple]

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from bugs.drawing import drawn, escape, normal
+from seeded_bugs.drawing import drawn, escape, normal
 
 # Losses of a linear model. Shapes: w (n,), b (), x (B, n), t (B,) -> E ().
 

@@ -1,4 +1,4 @@
-"""Does the test suite see it? Forty faults of different kinds, planted into a copy of the library one at a time.
+"""Does the test suite see it? Some forty faults of different kinds, planted into a copy of the library one at a time.
 
     python benchmarks/planted_faults.py [--only 3 17] [--list] [--quick] [--output FILE]
 
@@ -44,7 +44,7 @@ FAULTS = [
         "layers/activations.py",
         "(1 + y) * (1 - y) * dy",
         "(1 + y * y) * dy",
-        "tests/test_laws.py -k Tanh",
+        "tests/test_laws.py -k keeps_the_laws and Tanh",
     ),
     Fault(
         "factor",
@@ -60,7 +60,7 @@ FAULTS = [
         "layers/batch_norm.py",
         "g = g - _rows(mean_g, g) - normalized * _rows(mean_gx, g)",
         "g = g - _rows(mean_g, g)",
-        "tests/test_laws.py -k BatchNorm",
+        "tests/test_laws.py -k keeps_the_laws and BatchNorm",
     ),
     Fault(
         "swapped axis",
@@ -71,7 +71,7 @@ FAULTS = [
             "dx = jnp.matmul(dy, (params.weight if len({*params.weight.shape}) == 1 else params.weight.T), "
             "precision=self.precision)"
         ),
-        "tests/test_laws.py -k Dense",
+        "tests/test_laws.py -k keeps_the_laws and Dense",
     ),
     Fault(
         "wrong padding",
@@ -79,7 +79,7 @@ FAULTS = [
         "kernels/convolution.py",
         "before = extent - 1 - low",
         "before = extent - low",
-        "tests/test_laws.py -k Conv",
+        "tests/test_laws.py -k keeps_the_laws and Conv",
     ),
     Fault(
         "wrong padding",
@@ -87,7 +87,7 @@ FAULTS = [
         "kernels/windows.py",
         "before = d * u - low",
         "before = d * u",
-        "tests/test_laws.py -k Pool",
+        "tests/test_laws.py -k keeps_the_laws and Pool",
     ),
     Fault(
         "dropped state",
@@ -103,7 +103,7 @@ FAULTS = [
         "layers/batch_norm.py",
         "return Backward(dparams, dx.astype(x.dtype))",
         "return Backward(dparams, dx)",
-        "tests/test_laws.py -k BatchNorm",
+        "tests/test_laws.py -k shapes and BatchNorm",
     ),
     Fault(
         "kink",
@@ -127,7 +127,7 @@ FAULTS = [
         "layers/activations.py",
         "rows = tuple(range(x.ndim if self.shared else x.ndim - 1))",
         "rows = tuple(range(x.ndim - 1))",
-        "tests/test_laws.py -k PReLU",
+        "tests/test_laws.py -k keeps_the_laws and PReLU",
     ),
     # Networks.
     Fault(
@@ -136,7 +136,7 @@ FAULTS = [
         "networks/recurrent.py",
         "added(dparams, dparams_t)), (dx_t, notes)",
         "dparams_t), (dx_t, notes)",
-        "tests/test_laws.py -k Recurrent",
+        "tests/test_laws.py -k keeps_the_laws and Recurrent",
     ),
     Fault(
         "wrong order",

@@ -7,6 +7,7 @@ met (see `taps.py`). How far apart they may be is in `measure.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,19 +15,21 @@ import jax
 import numpy as np
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, Static, params_dtype
+from jaxnn.arrays import PyTree, Static, is_floating, params_dtype
 from jaxnn.audit.network.comparison import Comparison, Row, Tensors, row
 from jaxnn.audit.network.idiomatic import idiomatic, idiomatic_loss
-from jaxnn.audit.network.local import doubled
+from jaxnn.audit.network.local import doubled, on_host
+from jaxnn.audit.network.own_rules import is_meant_to_differ, with_own_rules
 from jaxnn.audit.network.rules import WrongRule, wrong_rules
-from jaxnn.audit.network.taps import Told, tapped, tapped_params, told, untapped
+from jaxnn.audit.network.taps import AtPoint, Point, WithOutput, tapped_layers, with_outputs
 from jaxnn.audit.network.timing import Cost, cost
 from jaxnn.audit.rounding.measure import Terms
 from jaxnn.audit.rounding.monte_carlo import rounded_otherwise
 from jaxnn.audit.rounding.survey import N_DRAWS, sizes
-from jaxnn.layer import Layer, Node, is_composite
+from jaxnn.layer import Layer, Node, is_composite, walk
 from jaxnn.objective.gradient import Gradient, autodiff, backprop
 from jaxnn.objective.losses import Loss
+from jaxnn.objective.penalties import penalty_of, penalty_value
 
 INPUT = "x"
 
@@ -51,15 +54,17 @@ def compare(
     A tensor is *exact* if its bits are those of `autodiff`, *close* if rounding explains the rest, else *wrong*: in
     float64 its error is above the rounding bound, or its scale <g, truth> / <truth, truth> farther from 1 than rounding
     takes it; or in the working precision one of the two is more than twice the automatic gradient's own plus the bound.
-    If one is wrong, each layer's rule is then given the right error term, and `.wrong` names every rule that is wrong,
-    the tensor, and the likely pattern.
+    A layer whose rule is meant to differ from the derivative (`differs_by_design`, "from autodiff") keeps its own rule
+    in the automatic gradient, so that all around it is judged; it isn't itself, and `.not_judged` names it.
+    If a tensor is wrong, each layer's rule is then given the right error term, and `.wrong` names every rule that is
+    wrong, the tensor, and the likely pattern.
 
     Args:
         costs: whether to measure both gradients: compile time, run time, FLOPs, temporary memory.
         every_rule: whether to judge each layer's own rule even where the whole is right.
     Shapes: x (B, ...), target as the loss takes it, weights (B,).
     Returns: a `Comparison`; `print(it)` for the table.
-    Raises: what `backprop` raises.
+    Raises: what `backprop` raises; ValueError if a composite's children, params and fold have different paths.
 
     >>> import jax.numpy as jnp, jaxnn
     >>> net, loss = jaxnn.Serial(jaxnn.Dense(3), jaxnn.Tanh(), jaxnn.Dense(2)), jaxnn.SoftmaxCrossEntropy()
@@ -68,22 +73,23 @@ def compare(
     >>> compare(net, loss, params, state, x, labels).ok
     True
     """
-    arrays = tuple(map(_on_host, (params, state, x, target, weights, penalty)))
+    arrays = tuple(map(on_host, (params, state, x, target, weights, penalty)))
+    net, as_written = with_own_rules(net), net
     program = partial(_program, key=key, train=train)
     dtype = params_dtype(params)
-    by_hand, by_machine = partial(backprop, told(net), loss), _with_taps(net, loss)
+    by_hand, by_machine = partial(backprop, with_outputs(net), loss), _with_taps(net, loss)
     with jax.default_matmul_precision("highest"):
         with jax.enable_x64(dtype == np.float64):
-            manual = _on_host(program(partial(by_hand, observe=_error_term))(*arrays))
-            there = _at(arrays, manual)
-            automatic = _on_host(program(by_machine)(*there))
-            other = _on_host(program(_with_taps(idiomatic(net), idiomatic_loss(loss)))(*there))
-            measured = _costs(program, net, loss, arrays) if costs else ()
+            manual = on_host(program(partial(by_hand, observe=_error_term))(*arrays))
+            there = _at(net, arrays, manual)
+            automatic = on_host(program(by_machine)(*there))
+            other = on_host(program(_with_taps(idiomatic(net), idiomatic_loss(loss)))(*there))
+            measured = _costs(program, as_written, loss, arrays) if costs else ()
         with jax.enable_x64(True):
             arrays64 = doubled(arrays)
-            manual64 = _on_host(program(partial(by_hand, observe=_term_sizes))(*arrays64))
-            there64 = _at(arrays64, manual64)
-            truth = _on_host(program(by_machine)(*there64))
+            manual64 = on_host(program(partial(by_hand, observe=_term_sizes))(*arrays64))
+            there64 = _at(net, arrays64, manual64)
+            truth = on_host(program(by_machine)(*there64))
             rows = _rows(manual, automatic, other, manual64, truth, dtype)
             if not all(row.ok for row in rows):  # what the bounds don't explain, the point's conditioning may
                 wobbles = [
@@ -92,9 +98,18 @@ def compare(
                 ]
                 rows = _rows(manual, automatic, other, manual64, truth, dtype, wobbles)
         wrong: tuple[WrongRule, ...] = ()
-        if every_rule or not all(row.ok for row in rows):
-            wrong = wrong_rules(net, loss, arrays, key=key, train=train, dtype=dtype)
-    return Comparison(tuple(rows), wrong, measured, str(dtype))
+        unjudged = {keystr(path): layer for path, layer in walk(as_written) if is_meant_to_differ(layer)}
+        # The rows say nothing of the layers inside of a composite whose rule is meant to differ.
+        if every_rule or not all(row.ok for row in rows) or any(map(is_composite, unjudged.values())):
+            wrong = wrong_rules(as_written, loss, arrays, key=key, train=train, dtype=dtype)
+    not_judged = [f"the rule of {path or 'the network'} {layer}" for path, layer in unjudged.items()]
+    not_judged += [f"the error term of {path}, which no fold visits" for path in _unvisited(net, manual)]
+    return Comparison(tuple(rows), wrong, measured, str(dtype), tuple(not_judged))
+
+
+def _unvisited(net: Layer, manual: Gradient) -> list[str]:
+    """The layers whose error terms nobody knows: their composites leave them out of the backward pass."""
+    return [path for path, _ in tapped_layers(net) if path not in manual.notes]
 
 
 Program = Callable[..., Gradient]
@@ -111,28 +126,36 @@ def _program(gradient: Callable[..., Any], *, key: Any, train: bool) -> Program:
     return program
 
 
-class Point(NamedTuple):
-    """Where an automatic gradient is taken: params, and by path the layers' outputs."""
+def _at(net: Layer, arrays: tuple, manual: Gradient) -> tuple:
+    """The arguments of a program by machine: those of the manual one, and what its layers gave.
 
-    params: PyTree
-    outputs: Mapping[str, Any]
+    Raises: ValueError if a fold shows a layer under another path than its composite's children have.
+    """
+    outputs = {path: note.y for path, note in manual.notes.items() if note.y is not None and is_floating(note.y)}
+    unknown = outputs.keys() - dict(tapped_layers(net)).keys()
+    if unknown:
+        raise ValueError(
+            f"compare: a fold visits a layer at {min(unknown)}, where no composite has a child: the path to visit is "
+            "(*path, key), with the child's key as in children"
+        )
+    return Point(arrays[0], outputs), *arrays[1:]
 
 
-def _at(arrays: tuple, manual: Gradient) -> tuple:
-    """The arguments of a program by machine: those of the manual one, and what its layers gave."""
-    return Point(arrays[0], {path: note.y for path, note in manual.notes.items()}), *arrays[1:]
+@dataclass(frozen=True)
+class _OfParams:
+    """A penalty of the params at a `Point`."""
+
+    penalty: PyTree
+
+    def value(self, point: Point) -> jax.Array:
+        return penalty_value(self.penalty, point.params)
 
 
 def _with_taps(net: Layer, loss: Loss) -> Callable[..., Any]:
-    """`autodiff` of a network at a `Point`, error terms and all: they are among its grads, as the taps'."""
+    """`autodiff` of a network at a `Point`, error terms and all: they are the gradient of the outputs there."""
 
     def gradient(penalty: PyTree) -> Callable[..., Gradient]:
-        def evaluated(point: Point, state: PyTree, x: Any, target: Any, **options: Any) -> Gradient:
-            whole = tapped(net, x.shape[0])
-            taps = tapped_params(whole, x.shape[1:], *point)
-            return autodiff(whole, loss, penalty=penalty)(taps, state, x, target, **options)
-
-        return evaluated
+        return autodiff(AtPoint(net), loss, penalty=_OfParams(penalty_of(penalty, net)))
 
     return gradient
 
@@ -147,35 +170,45 @@ def _costs(program: Callable[..., Program], net: Layer, loss: Loss, arrays: tupl
 
 
 class Note(NamedTuple):
-    """What is noted of a layer in the backward pass: its error term and its output. In float64 also the size of the
-    terms summed into (dparams, dx), and how many entries dy has.
+    """What is noted of a layer in the backward pass: its error term and its output.
+
+    In float64 also the size of the terms summed into each of its params, by path, and into dx, and how many entries dy
+    has. Of a composite with params of its own (a gate) that is all.
     """
 
     dy: PyTree
     y: PyTree
-    sizes: PyTree = ()
+    params_sizes: Mapping[str, Any] = {}
+    dx_sizes: PyTree = None
     n_terms: Static[int] = Static(0)
 
 
 def _error_term(node: Node) -> Note | None:
-    """An observer: the error term of each layer; combinators' are those of their layers."""
-    if is_composite(node.layer) or node.dy is None:
+    """An observer: the error term of each layer; those of composites are their layers'."""
+    if is_composite(node.layer):
         return None
-    return Note(node.dy, node.cache.y if isinstance(node.layer, Told) else None)
+    return Note(node.dy, node.cache.y if isinstance(node.layer, WithOutput) else None)
 
 
 def _term_sizes(node: Node) -> Note | None:
     """An observer: the error term, and for each tensor of a layer's backward the size of the terms summed into it."""
     note = _error_term(node)
-    if note is None:
-        return None
+    if node.dy is None or (note is None and not _own_params(node.layer, node.params)):
+        return note
 
     def rule(dy: PyTree) -> tuple[PyTree, PyTree]:
         dparams, dx = node.layer.backward(node.params, node.cache, dy)
-        return dparams, dx
+        return _own_params(node.layer, dparams), None if note is None else dx
 
     n_terms = sum(leaf.size for leaf in jax.tree.leaves(node.dy))
-    return Note(*note[:2], sizes(rule, node.dy), Static(n_terms))
+    return Note(*(note or Note(None, None))[:2], *sizes(rule, node.dy), Static(n_terms))
+
+
+def _own_params(layer: Any, params: PyTree) -> dict[str, Any]:
+    """By path, the params that are a layer's own: of a composite those that aren't its children's."""
+    children = {keystr((key,)) for key, _ in layer.children} if is_composite(layer) else set()
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    return {keystr(path): leaf for path, leaf in paths if keystr(path[:1]) not in children}
 
 
 class Found(NamedTuple):
@@ -186,19 +219,18 @@ class Found(NamedTuple):
 
     @staticmethod
     def by_hand(result: Gradient) -> "Found":
-        error_terms = {path: note.dy for path, note in result.notes.items()}
+        error_terms = {path: note.dy for path, note in result.notes.items() if not (note.dy is None or note.y is None)}
         return Found(_by_path(result.grads) | _input(result), error_terms)
 
     @staticmethod
     def by_machine(result: Gradient) -> "Found":
-        grads, error_terms = untapped(result.grads)
-        return Found(grads | _input(result), error_terms)
+        return Found(_by_path(result.grads.params) | _input(result), result.grads.outputs)
 
 
 def _wobbles(program: Program, found: Callable[[Gradient], Found], arrays: tuple) -> Found:
     """How far each tensor goes when all is rounded otherwise."""
     moving = jax.jit(rounded_otherwise(lambda *arrays: program(*arrays)))
-    here, *there = (found(_on_host(moving(draw, min(draw, 1), *arrays))) for draw in range(1 + N_DRAWS))
+    here, *there = (found(on_host(moving(draw, min(draw, 1), *arrays))) for draw in range(1 + N_DRAWS))
 
     def farthest(part: int) -> dict[str, float]:
         away = {path: [np.abs(each[part][path] - g) for each in there] for path, g in here[part].items()}
@@ -230,7 +262,7 @@ def _rows(
     return [
         *(row_of("gradient", path, gradients, of_gradients.get(path, Terms())) for path in right.gradients),
         *(row_of("error term", path, error_terms, of_error_terms.get(path, Terms()))
-          for path in right.error_terms if path in by_hand.error_terms),
+          for path in by_hand.error_terms if path in right.error_terms),
     ]  # fmt: skip
 
 
@@ -242,18 +274,18 @@ def _terms(notes: Mapping[str, Any]) -> tuple[dict[str, Terms], dict[str, Terms]
     """
     gradients: dict[str, Terms] = {}
     error_terms: dict[str, Terms] = {}
-    n_behind, paths = 0, list(notes)
-    for i in reversed(range(len(paths))):
-        dparams, dx = notes[paths[i]].sizes
-        n_behind += notes[paths[i]].n_terms.value
-        for below, size in jax.tree_util.tree_leaves_with_path(dparams):
-            gradients[paths[i] + keystr(below)] = Terms(float(np.max(size)), n_behind)
-        for size in jax.tree.leaves(dx)[:1]:
-            terms = Terms(float(np.max(size)), n_behind)
-            if i:
-                error_terms[paths[i - 1]] = terms
-            else:
-                gradients[INPUT] = terms
+    n_behind, next_dx = 0, None
+    for path, note in reversed(notes.items()):
+        n_behind += note.n_terms.value
+        gradients |= {path + own: Terms(float(np.max(size)), n_behind) for own, size in note.params_sizes.items()}
+        if note.dy is None:
+            continue
+        if next_dx is not None:
+            error_terms[path] = next_dx
+        dx_sizes = jax.tree.leaves(note.dx_sizes)
+        next_dx = Terms(float(np.max(dx_sizes[0])), n_behind) if dx_sizes else None
+    if next_dx is not None:
+        gradients[INPUT] = next_dx
     return gradients, error_terms
 
 
@@ -263,8 +295,3 @@ def _input(result: Gradient) -> dict[str, Any]:
 
 def _by_path(tree: PyTree) -> dict[str, Any]:
     return {keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _on_host(tree: PyTree) -> PyTree:
-    """As NumPy arrays: they have no device and no precision to lose when x64 is switched."""
-    return jax.tree.map(np.asarray, tree)

@@ -67,12 +67,16 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found. `print` it, or `rich.print` it, for the table; `ok` says whether all is right."""
+    """What `compare` found. `print` it, or `rich.print` it, for the table; `ok` says whether all is right.
+
+    not_judged: in words, the rules that are meant to differ from the derivative, and what else wasn't looked at.
+    """
 
     rows: tuple[Row, ...]
     wrong: tuple[WrongRule, ...]
     costs: tuple[Cost, ...]
     dtype: str
+    not_judged: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -114,7 +118,8 @@ class Comparison:
             "dtype": self.dtype,
             "rows": [row._asdict() for row in self.rows],
             "wrong": [rule._asdict() for rule in self.wrong],
-            "costs": [each._asdict() for each in self.costs],
+            "costs": [timing._asdict() for timing in self.costs],
+            "not_judged": list(self.not_judged),
         }
         return _plain(found)
 

@@ -321,7 +321,7 @@ def idiomatic(net: Layer) -> Layer:
     >>> idiomatic(jaxnn.ReLU()).forward((), (), jnp.array([[-1.0, 2.0]])).y
     Array([[0., 2.]], dtype=float32)
     """
-    return mapped(net, lambda layer: Idiomatic(layer) if type(layer) in LAYERS else layer)
+    return mapped(net, lambda layer: Idiomatic(layer) if type(layer) in LAYERS else layer, opaque=True)
 
 
 def idiomatic_loss(loss: Loss) -> Loss:

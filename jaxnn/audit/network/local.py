@@ -11,16 +11,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import keystr
 
 from jaxnn.arrays import PyTree, Static, is_floating, is_floating_array, params_dtype
+from jaxnn.audit.network.own_rules import WithOwnRule, with_own_rule
 from jaxnn.audit.rounding.survey import Survey, surveyed
+from jaxnn.audit.rule.subjects import is_key
 from jaxnn.layer import Backward, Folded, Forward, Layer, Path, is_composite, recipe
 from jaxnn.networks.rebuild import mapped
 from jaxnn.networks.wrapped import Wrapped
 
 
-class RecordedCache(NamedTuple):
+class ArgumentsCache(NamedTuple):
     """All that forward was called with, beside the cache that it made."""
 
     cache: PyTree
@@ -31,14 +34,14 @@ class RecordedCache(NamedTuple):
 
 
 @recipe
-class Recorded(Wrapped):
+class WithArguments(Wrapped):
     """A layer that remembers its arguments, so that its forward can be differentiated where its backward is called."""
 
     def forward(self, params: PyTree, state: PyTree, x: PyTree, *, key: Any = None, train: bool = False) -> Forward:
         y, new_state, cache = self.layer.forward(params, state, x, key=key, train=train)
-        return Forward(y, new_state, RecordedCache(cache, state, x, key, Static(train)))
+        return Forward(y, new_state, ArgumentsCache(cache, state, x, key, Static(train)))
 
-    def backward(self, params: PyTree, cache: RecordedCache, dy: PyTree) -> Backward:
+    def backward(self, params: PyTree, cache: ArgumentsCache, dy: PyTree) -> Backward:
         return self.layer.backward(params, cache.cache, dy)
 
 
@@ -54,21 +57,24 @@ class Rule(NamedTuple):
     dy: PyTree
 
 
-def recorded(net: Layer) -> Layer:
-    """The network with every node recorded; same params, same state, same numbers."""
-    return mapped(net, Recorded)
+def with_arguments(net: Layer) -> Layer:
+    """The network with the arguments of every node in its cache; same params, same state, same numbers."""
+    return mapped(net, lambda layer: WithArguments(with_own_rule(layer)), opaque=True)
 
 
 def local_rules(net: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> OrderedDict[str, Rule]:
-    """Every node's `Rule`, by path, of a `recorded` network; those inside Repeat are stacked by depth.
+    """Every node's `Rule`, by path, of a network `with_arguments`; those inside Repeat are stacked by depth.
 
     Run it under `jax.enable_x64`, or the truth is no better than what is judged by it.
     """
     return _visit((), net, params, cache, dy).notes
 
 
-def _visit(path: Path, node: Any, params: PyTree, cache: RecordedCache, dy: PyTree) -> Folded:
+def _visit(path: Path, node: Any, params: PyTree, cache: ArgumentsCache, dy: PyTree) -> Folded:
     layer = node.layer
+    meant_to_differ = isinstance(layer, WithOwnRule)
+    if meant_to_differ:
+        layer = layer.layer
     if dy is None:  # integers came out of it: there is nothing to differentiate
         dparams, dx = layer.backward(params, cache.cache, dy)
         return Folded(dparams, dx, OrderedDict())
@@ -78,6 +84,9 @@ def _visit(path: Path, node: Any, params: PyTree, cache: RecordedCache, dy: PyTr
         by_hand = Backward(dparams, dx)
     else:
         by_hand = Backward(*layer.backward(params, cache.cache, dy))
+    if meant_to_differ:  # what it gives, all in all, is what it is meant to give
+        dparams, dx = layer.backward(params, cache.cache, dy)
+        return Folded(dparams, dx, below)
     with jax.enable_x64(params_dtype(dy) == jnp.float64):  # or a layer would make float64 of integers
         by_machine = _by_machine(layer, params, cache, dy)
     params, cache, dy64 = doubled((params, cache, dy))
@@ -87,7 +96,7 @@ def _visit(path: Path, node: Any, params: PyTree, cache: RecordedCache, dy: PyTr
     return Folded(by_machine.dparams, by_machine.dx, OrderedDict({keystr(path): rule}) | below)
 
 
-def _by_machine(layer: Layer, params: PyTree, cache: RecordedCache, dy: PyTree) -> Backward:
+def _by_machine(layer: Layer, params: PyTree, cache: ArgumentsCache, dy: PyTree) -> Backward:
     """`jax.vjp` of a layer's forward along dy."""
 
     def of(params: PyTree, x: PyTree) -> PyTree:
@@ -103,3 +112,8 @@ def _by_machine(layer: Layer, params: PyTree, cache: RecordedCache, dy: PyTree) 
 def doubled(tree: PyTree) -> PyTree:
     """Floating leaves in float64."""
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if is_floating_array(leaf) else leaf, tree)
+
+
+def on_host(tree: PyTree) -> PyTree:
+    """As NumPy arrays: they have no device and no precision to lose when x64 is switched. Keys stay as they are."""
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else np.asarray(leaf), tree)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jaxnn.arrays import PyTree
-from jaxnn.audit.network.local import Rule, doubled, local_rules, recorded
+from jaxnn.audit.network.local import Rule, doubled, local_rules, on_host, with_arguments
 from jaxnn.audit.rounding.measure import Terms, apart, error, scale_factor, unexplained
 from jaxnn.audit.rule.patterns import likely_pattern
 from jaxnn.layer import Backward, Layer, walk
@@ -46,7 +46,7 @@ def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool,
 
     arrays: params, state, x, target, weights or None, all NumPy's; a last entry (penalties) says nothing of rules.
     """
-    whole = recorded(net)
+    whole = with_arguments(net)
 
     @jax.jit
     def run(params: PyTree, state: PyTree, x: Any, target: Any, weights: Any) -> tuple[PyTree, PyTree]:
@@ -64,7 +64,7 @@ def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool,
             given = arrays[:5] if precision == dtype else doubled(arrays[:5])
             cache, dy = run(*given)
         with jax.enable_x64(True):
-            judged = jax.tree.map(np.asarray, rules(given[0], cache, dy))
+            judged = on_host(rules(given[0], cache, dy))
         for path, rule in judged.items():
             for wrong in wrong_tensors(path, layers[path], rule, n_rows, precision):
                 found.setdefault((path, wrong.tensor), wrong)
@@ -95,8 +95,9 @@ def wrong_tensors(path: str, layer: Layer, rule: Rule, n_rows: int, dtype: Any) 
 
 
 def tensors(backward: Backward) -> dict[str, Any]:
-    """By name: a parameter's path below the layer's own, and "dx"."""
-    named = {keystr(path).lstrip(".") or "params": leaf for path, leaf in tree_leaves_with_path(backward[0])}
+    """By name: a parameter's path below the layer's own, and "dx" (of a parameter that is called so, ".dx")."""
+    named = {keystr(path): leaf for path, leaf in tree_leaves_with_path(backward[0])}
+    named = {path if path.startswith(".dx") else path.lstrip(".") or "params": leaf for path, leaf in named.items()}
     return named | {"dx" + keystr(path): leaf for path, leaf in tree_leaves_with_path(backward[1])}
 
 

@@ -23,13 +23,14 @@ def as_text(comparison: Any) -> str:
 
 def verdict(comparison: Any) -> str:
     """What is wrong, first of all the rules that make it so; or that nothing is."""
+    not_judged = [f"NOT JUDGED: {words}" for words in comparison.not_judged]
     if comparison.ok:
-        return "all gradients agree"
+        return "\n".join([*not_judged, f"all {'other ' if not_judged else ''}gradients agree"])
     lines = [f"WRONG RULE {rule}" for rule in comparison.wrong]
     bad = [row for row in comparison.rows if not row.ok]
     lines += [f"WRONG: {', '.join(row.name for row in bad)}"] if bad else []
     lines += [] if comparison.wrong else [f"  {row.name}: {row.reason}" for row in bad]
-    return "\n".join(lines)
+    return "\n".join([*not_judged, *lines])
 
 
 def caption(comparison: Any) -> str:

@@ -1,126 +1,147 @@
-"""Error terms by automatic differentiation: every layer hands on a tap, whose gradient is the layer's error term.
+"""Error terms by automatic differentiation: every layer has a tap, whose gradient is the layer's error term.
 
-`tapped(net, B)` is the network with a tap, (B, *output shape), beside the params of every layer. A tap's value is what
-the layer gave when the network was run before, as `told(net)` tells: two programs round a number otherwise, and where
-it stands on a kink, a maximum of equals or a ReLU of nearly 0, one would take the one side and one the other. So the
-automatic gradient is taken at the very numbers at which the hand-written one was. The derivative is that of f(x) + tap.
+A tap hands on what the layer gave when the network was run before, as `with_outputs(net)` notes it. Two programs round
+a number otherwise, and where it stands on a kink, a maximum of equals or a ReLU of nearly 0, one would take the one
+side and one the other. So the automatic gradient is taken at the very numbers at which the hand-written one was. The
+derivative is that of f(x) + tap.
 
-Inside Repeat the taps are stacked by depth, as params are. A recurrent cell has no tap: its params are shared over
-time, so a tap among them would give the sum over time. A layer whose output is of integers has one that does nothing.
+All layers have a tap but composites, whose outputs are their layers', and recurrent cells with what is inside of them:
+their params are shared over time, so a tap among them would give the sum over time. A wrapper that can't be copied
+around other layers has one for the whole. Inside Repeat the taps are stacked by depth, as params are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jax.tree_util import GetAttrKey, keystr
+from jax.tree_util import keystr, tree_map_with_path
 
-from jaxnn.arrays import PyTree, Shape, default_float, is_floating, params_dtype
+from jaxnn.arrays import PyTree
 from jaxnn.kernels.barriers import materialized
-from jaxnn.layer import Backward, Forward, Init, Layer, is_composite, recipe
-from jaxnn.networks.rebuild import mapped
+from jaxnn.layer import Backward, Forward, Layer, Path, is_composite, recipe
+from jaxnn.networks.rebuild import rebuilt
 from jaxnn.networks.wrapped import Wrapped
 
 
-class TappedParams(NamedTuple):
-    untapped: PyTree
-    tap: jax.Array
+class Point(NamedTuple):
+    """Where an automatic gradient is taken: params, and by path the outputs that the taps hand on."""
+
+    params: PyTree
+    outputs: Mapping[str, Any]
+
+
+class TapParams(NamedTuple):
+    """A layer's params, and what its tap hands on; None where nothing was noted."""
+
+    params: PyTree
+    output: jax.Array | None
 
 
 @recipe
-class Tapped(Wrapped):
-    """y = tap, with the derivative of f(x) + tap. It has no backward of its own: it is there to be differentiated."""
-
-    n_rows: int
-
-    def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
-        params, state = self.layer.init(key, shape, dtype)
-        tap = jnp.zeros((self.n_rows, *self.output_shape(shape)), default_float(dtype))
-        return Init(TappedParams(params, tap), state)
+class WithTap(Wrapped):
+    """y = output, with the derivative of f(x) + output. It has no backward: it is there to be differentiated."""
 
     def forward(
-        self, params: TappedParams, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
+        self, params: TapParams, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
     ) -> Forward:
-        y, new_state, cache = self.layer.forward(params.untapped, state, x, key=key, train=train)
-        return Forward(_handed_on(y, params.tap.astype(y.dtype)) if is_floating(y) else y, new_state, cache)
+        y, new_state, cache = self.layer.forward(params.params, state, x, key=key, train=train)
+        return Forward(y if params.output is None else _in_place(y, params.output.astype(y.dtype)), new_state, cache)
 
-    def backward(self, params: TappedParams, cache: PyTree, dy: jax.Array) -> Backward:
+    def backward(self, params: TapParams, cache: PyTree, dy: jax.Array) -> Backward:
         raise NotImplementedError(f"{self} has no hand-written backward: use autodiff")
 
 
 @jax.custom_jvp
-def _handed_on(y: jax.Array, tap: jax.Array) -> jax.Array:
-    return tap
+def _in_place(y: jax.Array, output: jax.Array) -> jax.Array:
+    return output
 
 
-@_handed_on.defjvp
-def _handed_on_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+@_in_place.defjvp
+def _in_place_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     return primals[1], tangents[0] + tangents[1]
 
 
-class ToldCache(NamedTuple):
+@recipe
+class AtPoint(Wrapped):
+    """A network with taps, whose params are a `Point`. Its gradient's `outputs` are the error terms.
+
+    Raises: ValueError if a composite's child has a key that isn't its step in the params' tree.
+    """
+
+    def forward(self, params: Point, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
+        whole = _at_outputs(self.layer, WithTap)
+        return whole.forward(_tapped(self.layer, params), state, x, key=key, train=train)
+
+    def backward(self, params: Point, cache: PyTree, dy: jax.Array) -> Backward:
+        raise NotImplementedError(f"{self} has no hand-written backward: use autodiff")
+
+
+class OutputCache(NamedTuple):
     cache: PyTree
     y: jax.Array
 
 
 @recipe
-class Told(Wrapped):
+class WithOutput(Wrapped):
     """The layer, with its output beside its cache: what a tap hands on. The next layer gets these very numbers."""
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         y, new_state, cache = self.layer.forward(params, state, x, key=key, train=train)
         (y,) = materialized(y)
-        return Forward(y, new_state, ToldCache(cache, y))
+        return Forward(y, new_state, OutputCache(cache, y))
 
-    def backward(self, params: PyTree, cache: ToldCache, dy: jax.Array) -> Backward:
+    def backward(self, params: PyTree, cache: OutputCache, dy: jax.Array) -> Backward:
         return self.layer.backward(params, cache.cache, dy)
 
 
-def tapped(net: Layer, n_rows: int) -> Layer:
-    """The network with a tap at every layer's output; combinators have none, their outputs are their layers'."""
-    return _at_outputs(net, lambda layer: Tapped(layer, n_rows))
+def with_outputs(net: Layer) -> Layer:
+    """The network with the output of every layer that has a tap in its cache; same params, same numbers."""
+    return _at_outputs(net, WithOutput)
 
 
-def told(net: Layer) -> Layer:
-    """The network with the output of every layer that has a tap in its cache."""
-    return _at_outputs(net, Told)
+def tapped_layers(net: Any, path: Path = ()) -> Iterator[tuple[str, Layer]]:
+    """The layers that have a tap, by path, in forward order."""
+    if _is_cell(net):
+        return
+    if not is_composite(net):
+        yield keystr(path), net
+        return
+    for key, child in net.children:
+        yield from tapped_layers(child, (*path, key))
 
 
-def tapped_params(net: Layer, shape: Shape, params: PyTree, outputs: Mapping[str, Any]) -> PyTree:
-    """The params of a `tapped` network from those of the network, and the layers' outputs by path."""
-    dtype = params_dtype(params)
-    made = jax.eval_shape(lambda key: net.init(key, shape, dtype).params, jax.random.key(0))
-    paths, structure = jax.tree_util.tree_flatten_with_path(made)
-    rest = iter(jax.tree.leaves(params))
-    leaves = [_tap(outputs, path, leaf, dtype) if path[-1] == TAP else next(rest) for path, leaf in paths]
-    return jax.tree.unflatten(structure, leaves)
+def _at_outputs(net: Any, wrap: Callable[[Layer], Layer]) -> Layer:
+    """The network with `wrap(layer)` in the place of every layer that has a tap."""
+    if _is_cell(net):
+        return net
+    if not is_composite(net):
+        return wrap(net)
+    return rebuilt(net, [_at_outputs(child, wrap) for _, child in net.children])
 
 
-def untapped(grads: PyTree) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The gradients of params, and the error terms, both by the paths that they have in the network itself."""
-    of_params, error_terms = {}, {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
-        (error_terms if path[-1] == TAP else of_params)[_own(path)] = leaf
-    return of_params, error_terms
+def _is_cell(layer: Any) -> bool:
+    return callable(getattr(layer, "start", None))
 
 
-UNTAPPED, TAP = GetAttrKey("untapped"), GetAttrKey("tap")
+def _tapped(net: Layer, point: Point) -> PyTree:
+    """The params of a network with taps."""
+    missing = dict(tapped_layers(net))
+    paths = set(missing)
 
+    def with_output(path: Path, params: PyTree) -> PyTree:
+        name = keystr(path)
+        if name not in paths:
+            return params
+        missing.pop(name)
+        return TapParams(params, point.outputs.get(name))
 
-def _untappable(layer: Any) -> bool:
-    return is_composite(layer) or hasattr(layer, "start")
-
-
-def _at_outputs(net: Layer, wrap: Callable[[Layer], Layer]) -> Layer:
-    return mapped(net, lambda layer: layer if _untappable(layer) else wrap(layer))
-
-
-def _tap(outputs: Mapping[str, Any], path: tuple, like: Any, dtype: Any) -> Any:
-    output = outputs.get(_own(path))
-    return jnp.zeros(like.shape, dtype) if output is None else output
-
-
-def _own(path: tuple) -> str:
-    """The path in the network itself."""
-    return keystr(tuple(key for key in path if key not in (UNTAPPED, TAP)))
+    tree = tree_map_with_path(
+        with_output, point.params, is_leaf=lambda path, _: keystr(path) in paths, is_leaf_takes_path=True
+    )
+    if missing:
+        name, layer = next(iter(missing.items()))
+        raise ValueError(
+            f"compare: the params have nothing at {name}, where {layer} is by its composite's children: the key of a "
+            "child is its step in the params' tree, such as jax.tree_util.DictKey('left') where params are a dict"
+        )
+    return tree

@@ -14,6 +14,7 @@ from jaxnn.audit.rule.findings import Finding, NotHere, compared
 from jaxnn.audit.rule.gates import GATES, pattern_along, require_machine, scaled
 from jaxnn.audit.rule.programs import Programs
 from jaxnn.audit.rule.subjects import Subject, subject_of
+from jaxnn.layer import Design
 
 PRECISIONS = ("float32", "bfloat16")
 # How many tolerances off an error is still worth a closer look in float64: it may be rounding of the rule itself.
@@ -21,6 +22,8 @@ PRECISIONS = ("float32", "bfloat16")
 NEAR = 1e4
 # The gates that know a derivative of their own; the others ask whether the rule agrees with itself.
 ORACLES = ("autodiff", "differences", "complex step")
+OF_VALUES = ("differences", "complex step")  # a derivative from the forward's values alone
+OF_ITSELF = ("structure", "linearity", "additivity", "transforms")  # no derivative at all
 
 
 class Skipped(NamedTuple):
@@ -34,21 +37,24 @@ class Skipped(NamedTuple):
 class Report:
     """What `check` found. `ok` says whether every gate held; `print` it for what failed, with argument and place.
 
-    Where no oracle had anything to say (the point is singular, or the forward isn't finite there), nothing is ok.
+    Where no oracle had anything to say (the point is singular, or the forward isn't finite there), nothing is ok. A
+    rule that is meant to differ from the derivative (design "from autodiff") is ok if it agrees with itself; it isn't
+    `judged`, and the verdict says so.
     """
 
     name: str
     findings: tuple[Finding, ...]
     skipped: tuple[Skipped, ...]
+    design: Design | None = None
 
     @property
     def ok(self) -> bool:
-        return self.judged and all(finding.ok for finding in self.findings)
+        return (self.judged or self.design == "from autodiff") and all(finding.ok for finding in self.findings)
 
     @property
     def judged(self) -> bool:
-        """Whether some oracle that was asked had something to say."""
-        asked = any(each.gate in ORACLES for each in self.skipped)
+        """Whether some oracle that was asked had something to say: whether the rule was held against a derivative."""
+        asked = any(skipped.gate in ORACLES for skipped in self.skipped)
         return not asked or any(finding.gate in ORACLES for finding in self.findings)
 
     @property
@@ -58,7 +64,10 @@ class Report:
     def __str__(self) -> str:
         gates = list(dict.fromkeys(finding.gate for finding in self.findings))
         verdict = "every gate holds" if self.ok else f"{len(self.failures)} FAILURES"
-        if not self.judged:
+        if self.design == "from autodiff" and not self.judged:
+            holds = "the rule agrees with itself" if self.ok else verdict
+            verdict = f"{holds}; NOT JUDGED is whether it is the derivative, from which it is meant to differ"
+        elif not self.judged:
             verdict = "NOTHING TO HOLD IT AGAINST at this point: take another"
         lines = [f"audit of {self.name}: {verdict}"]
         for gate in gates:
@@ -73,13 +82,25 @@ class Report:
 
 
 def asked(name: str, evidence: Evidence) -> list[Finding]:
-    """What a gate of float64 finds, with a closer look where that may explain it. Raises: NotHere, as the gate does."""
-    found = GATES[name](evidence)
-    failed = [finding for finding in found if not finding.ok]
+    """What a gate of float64 finds, with a closer look where that may explain it.
+
+    Raises: NotHere, as the gate does, and where the rule is meant to differ from what the gate holds it against.
+    """
+    require_meant(name, evidence.subject)
+    findings = GATES[name](evidence)
+    failed = [finding for finding in findings if not finding.ok]
     if failed and all(finding.error <= NEAR * finding.tolerance for finding in failed):
         evidence.look_closer()
-        found = GATES[name](evidence)
-    return found
+        findings = GATES[name](evidence)
+    return findings
+
+
+def require_meant(gate: str, subject: Subject) -> None:
+    """Raises: NotHere where the subject says that its rule is meant to differ from what a gate holds it against."""
+    if subject.design == "from values" and gate in OF_VALUES:
+        raise NotHere("the layer says that its rule is meant to differ from the derivative of the forward's values")
+    if subject.design == "from autodiff" and gate not in OF_ITSELF:
+        raise NotHere("the layer says that its rule is meant to differ from the derivative")
 
 
 class Auditor:
@@ -134,10 +155,11 @@ class Auditor:
                 broken = any(not finding.ok for finding in findings)
                 if broken and (self.until_failure or name == "structure"):
                     break
-        return Report(whole.name, tuple(findings), tuple(skipped))
+        return Report(whole.name, tuple(findings), tuple(skipped), whole.design)
 
     def _in_precision(self, whole: Subject, precision: str, double: Evidence) -> list[Finding]:
         """No worse than twice the machine's own error in this precision plus the rounding bound; the scale likewise."""
+        require_meant(precision, whole)
         require_machine(double)
         low = whole.cast(jnp.dtype(precision))
         try:
@@ -182,6 +204,8 @@ def check(subject: Any, *arguments: Any, seed: int = 0, **options: Any) -> Repor
     forward without its custom rules, along random and one-hot cotangents; five-point differences; the complex step;
     adjointness to `jax.jvp`; linearity; additivity over rows; purity, `jit` and `vmap`; second order; extremes; kinks.
     Then in float32 and bfloat16 against the float64 truth, no worse than twice the machine's own error there.
+    A layer that says `differs_by_design` is held against what its rule is meant to be: not against differences and the
+    complex step ("from values"), or against no derivative at all ("from autodiff").
 
     Args:
         subject: see `subjects.py`: a layer takes (params, state, x), a loss (y, target), a penalty (params), a pair

@@ -141,8 +141,6 @@ _LEFT = np.eye(len(STEPS)) - _POWERS @ np.linalg.pinv(_POWERS)
 def _slopes(evidence: Evidence) -> list[Slope]:
     if evidence.dtype != np.float64:
         raise NotHere("it needs float64")
-    if evidence.subject.truncates:
-        raise NotHere("it is truncated by choice, and so not the derivative")
     directions, of_leaf = _directions(evidence)
     rms = [float(np.sqrt(np.mean(np.square(leaf)))) if leaf.size else 1.0 for leaf in evidence.leaves]
     lengths = [1e-3 * max(1.0, rms[i]) for i in of_leaf]

@@ -22,7 +22,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from jaxnn.arrays import PyTree, is_floating_array, scaled
 from jaxnn.audit.rounding.undecorated import undecorated
-from jaxnn.layer import Layer, couples_batch, walk
+from jaxnn.layer import Design, Layer, couples_batch, walk
 from jaxnn.objective.losses import Loss
 from jaxnn.optional import require
 
@@ -34,10 +34,11 @@ class Subject:
     """A forward and its rule.
 
     fixed: arguments that have no gradient. rows: those with the examples of a batch along their first axis; couples:
-    whether rows have a say in one another's outputs. draws: whether dice are thrown for a batch, and not for a row.
-    truncates: whether the rule leaves something out by choice, so that it isn't the derivative. declares: whether at a
-    kink the forward's own derivative is what the rule has to give. has_machine: whether JAX can differentiate the
-    forward without its rules; where it can't (a while loop), the rule itself stands in.
+    whether rows have a say in one another's outputs. draws: whether random numbers are drawn for the batch as a whole,
+    so that a row alone gets others. design: what the rule is meant to be in place of the derivative (see `Design` in
+    `layer.py`). declares: whether at a kink the forward's own derivative is what the rule has to give. has_machine:
+    whether there is an automatic derivative to hold the rule against; where JAX can't differentiate the forward without
+    its rules (a while loop), and where the rule is meant to differ from that, the rule itself stands in.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Subject:
     rows: tuple[int, ...] = ()
     couples: bool = False
     draws: bool = False
-    truncates: bool = False
+    design: Design | None = None
     declares: bool = False
     has_machine: bool = True
 
@@ -163,11 +164,11 @@ def subject_of(
     couples: bool = False,
     declares: bool | None = None,
 ) -> Subject:
-    """The subject in its one form. Layers, losses, penalties and pairs declare, unless told otherwise.
+    """The subject in its one form. Layers, losses, penalties and pairs declare, unless `declares` says otherwise.
 
     Raises: TypeError if it is none of those above, or has the wrong number of arguments.
     """
-    if isinstance(subject, Layer):
+    if _is_layer(subject):
         return _layer(subject, arguments, key, train)
     if isinstance(subject, Loss):
         return _loss(subject, arguments)
@@ -205,6 +206,12 @@ def subject_of(
     return Subject(name, arguments, forward, _vjp_of(forward), names, **about)
 
 
+def _is_layer(subject: Any) -> bool:
+    """Not by `isinstance`: from Python 3.12 on that doesn't see a method which a wrapper hands on."""
+    verbs = "init", "output_shape", "forward", "backward"
+    return not isinstance(subject, type) and all(callable(getattr(subject, verb, None)) for verb in verbs)
+
+
 def _layer(layer: Layer, arguments: tuple, key: Any, train: bool) -> Subject:
     if len(arguments) != 3:
         raise TypeError(f"check: a layer takes params, state and x, got {len(arguments)} arguments")
@@ -217,6 +224,7 @@ def _layer(layer: Layer, arguments: tuple, key: Any, train: bool) -> Subject:
         dparams, dx = layer.backward(params, cache, dy)
         return dparams, None, dx, None
 
+    design = design_of(layer)
     return Subject(
         repr(layer),
         (*arguments, key),
@@ -226,10 +234,17 @@ def _layer(layer: Layer, arguments: tuple, key: Any, train: bool) -> Subject:
         fixed=(1, 3),
         rows=(2,),
         couples=train and couples_batch(layer),
-        draws=key is not None,
-        truncates=any(getattr(each, "truncation", None) is not None for _, each in walk(layer)),
+        draws=key is not None or any(map(is_key, jax.tree.leaves(arguments))),
+        design=design,
         declares=True,
+        has_machine=design != "from autodiff",
     )
+
+
+def design_of(layer: Layer) -> Design | None:
+    """What a layer, or one inside of it, says that its rule is meant to be in place of the derivative."""
+    said = {getattr(inside, "differs_by_design", None) for _, inside in walk(layer)}
+    return next((design for design in ("from autodiff", "from values") if design in said), None)
 
 
 def _loss(loss: Loss, arguments: tuple) -> Subject:
@@ -301,6 +316,11 @@ def _require_none(name: str, cotangent: Any) -> None:
     """What isn't floating has no cotangent: None, or JAX's float0."""
     if cotangent is not None and jnp.result_type(cotangent) != jax.dtypes.float0:
         raise TypeError(f"the cotangent of {name}, which isn't floating, should be None, got {cotangent.dtype}")
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is a typed PRNG key, or an array of them: NumPy has no such type."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _is_leaf(subject: Any) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 from gradients import error
 
 import jaxnn
-from jaxnn.audit.network.local import Recorded, local_rules, recorded
+from jaxnn.audit.network.local import WithArguments, local_rules, with_arguments
 
 BLOCK = jaxnn.Serial(jaxnn.Dense(3), jaxnn.Dropout(0.2), jaxnn.Tanh())
 BRANCHES = jaxnn.Branches(jaxnn.Residual(BLOCK), jaxnn.Tanh(), merge="concatenate")
@@ -15,7 +15,7 @@ NET = jaxnn.Serial(jaxnn.Rescale(0.1), jaxnn.Repeat(BLOCK, 2), jaxnn.Remat(BRANC
 
 def rules_of(net, x, key=None):
     params, state = net.init(jax.random.key(0), x.shape[1:])
-    whole = recorded(net)
+    whole = with_arguments(net)
     y, _, cache = whole.forward(params, state, x, key=key, train=True)
     return local_rules(whole, params, cache, jnp.ones_like(y)), params
 
@@ -45,8 +45,8 @@ def test_a_wrong_rule_spoils_no_other(x64):
     assert error(rules["[0]"].by_hand.dparams, rules["[0]"].truth.value.dparams) <= 1e-14
 
 
-def test_a_recorded_layer_is_the_layer(x64):
-    layer = Recorded(jaxnn.BatchNorm())
+def test_a_layer_with_arguments_is_the_layer(x64):
+    layer = WithArguments(jaxnn.BatchNorm())
     params, state = layer.init(jax.random.key(0), (3,))
     x = np.random.default_rng(0).normal(size=(4, 3))
     y, _, cache = layer.forward(params, state, x, train=True)

@@ -206,7 +206,7 @@ def test_a_truncated_rule_is_no_derivative_and_is_the_machines():
     params, state = layer.init(jax.random.key(0), (4, 3))
     report = check(layer, params, state, np.random.default_rng(0).normal(size=(2, 4, 3)))
     assert report.ok, str(report)
-    assert "differences   skipped: it is truncated by choice" in str(report)
+    assert "differences   skipped: the layer says that its rule is meant to differ" in str(report)
 
 
 def test_an_auditor_compiles_once_for_many_points(compilations):
@@ -244,3 +244,52 @@ def test_the_derivative_of_a_rule_may_round_more_than_the_machines():
         y = np.random.default_rng(seed).uniform(3, 8, size=(1, 1))
         report = audit(y, np.array([[1]]), seed=seed)
         assert report.ok, str(report)
+
+
+class StraightThrough(jaxnn.Parameterless):
+    """y = round(x), with dx = factor dy: no derivative, and meant to be none."""
+
+    differs_by_design = "from autodiff"
+
+    def __init__(self, rule=lambda dy: dy):
+        self.rule = rule
+
+    def forward(self, params, state, x, *, key=None, train=False):
+        return jaxnn.Forward(jnp.round(x), state, ())
+
+    def backward(self, params, cache, dy):
+        return jaxnn.Backward((), self.rule(dy))
+
+
+def test_a_rule_that_is_meant_to_differ_is_held_against_itself_alone():
+    report = check(StraightThrough(), (), (), 3 * X)
+    assert report.ok, str(report)
+    assert not report.judged
+    assert {finding.gate for finding in report.findings} == {
+        "structure", "linearity", "additivity", "purity", "jit", "vmap"
+    }  # fmt: skip
+    assert [skipped.gate for skipped in report.skipped] == [
+        "autodiff", "differences", "complex step", "adjointness", "second order", "extremes", "kinks",
+        "float32", "bfloat16",
+    ]  # fmt: skip
+    assert {skipped.reason for skipped in report.skipped} == {
+        "the layer says that its rule is meant to differ from the derivative"
+    }
+    verdict = str(report).splitlines()[0]
+    assert "every gate holds" not in verdict
+    assert "NOT JUDGED is whether it is the derivative" in verdict
+
+
+@pytest.mark.parametrize(
+    ("rule", "gates"),
+    [
+        (lambda dy: dy + 1e-9 * dy**2, {"linearity"}),
+        (lambda dy: dy + 1e-9 * jnp.sum(dy, axis=0, keepdims=True), {"additivity"}),
+        (lambda dy: dy[:1], {"structure"}),
+    ],
+)
+def test_a_rule_that_is_meant_to_differ_may_still_be_wrong(rule, gates):
+    report = check(StraightThrough(rule), (), (), 3 * X)
+    assert not report.ok
+    assert {finding.gate for finding in report.failures} == gates
+    assert "NOT JUDGED" in str(report).splitlines()[0]

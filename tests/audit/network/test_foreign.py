@@ -1,0 +1,241 @@
+"""Composites, layers and params of somebody else's: compared, judged and named as ours are."""
+
+import inspect
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import DictKey
+
+import jaxnn
+from jaxnn import Backward, Folded, Forward, Init
+
+
+@dataclass(frozen=True)
+class Gated:
+    """Two branches with a learned gate: y = g a(x) + (1 - g) b(x), g = sigmoid(gate), of one number a feature.
+
+    Written from scratch, without a base class of ours; params are a dict. factor: what its rule is wrong by.
+    """
+
+    a: Any
+    b: Any
+    factor: float = 1.0
+
+    @property
+    def children(self):
+        return (DictKey("a"), self.a), (DictKey("b"), self.b)
+
+    def with_children(self, layers):
+        return Gated(*layers, self.factor)
+
+    def init(self, key, shape, dtype=None):
+        a, b = (layer.init(k, shape, dtype) for layer, k in zip((self.a, self.b), jax.random.split(key), strict=True))
+        params = {"a": a.params, "b": b.params, "gate": jnp.linspace(-1, 1, self.output_shape(shape)[-1], dtype=dtype)}
+        return Init(params, {"a": a.state, "b": b.state})
+
+    def output_shape(self, shape):
+        return self.a.output_shape(shape)
+
+    def forward(self, params, state, x, *, key=None, train=False):
+        key_a, key_b = (None, None) if key is None else jax.random.split(key)
+        a = self.a.forward(params["a"], state["a"], x, key=key_a, train=train)
+        b = self.b.forward(params["b"], state["b"], x, key=key_b, train=train)
+        gate = jax.nn.sigmoid(params["gate"])[None]
+        y = gate * a.y + (1 - gate) * b.y
+        return Forward(y, {"a": a.state, "b": b.state}, {"a": a.cache, "b": b.cache, "difference": a.y - b.y})
+
+    def fold(self, visit, path, params, cache, dy):
+        gate = jax.nn.sigmoid(params["gate"])[None]
+        db, dx_b, notes_b = visit((*path, DictKey("b")), self.b, params["b"], cache["b"], (1 - gate) * dy)
+        da, dx_a, notes_a = visit((*path, DictKey("a")), self.a, params["a"], cache["a"], gate * dy)
+        dgate = self.factor * jnp.sum(dy * cache["difference"] * gate * (1 - gate), axis=0)
+        return Folded({"a": da, "b": db, "gate": dgate}, dx_a + dx_b, OrderedDict(notes_a | notes_b))
+
+    def backward(self, params, cache, dy):
+        visit = lambda path, layer, *given: Folded(*layer.backward(*given), OrderedDict())  # noqa: E731
+        return Backward(*self.fold(visit, (), params, cache, dy)[:2])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """y = x * weight, with params as a dict, and a field that happens to be called as a combinator's is."""
+
+    inner: int = 2
+    factor: float = 1.0
+
+    def init(self, key, shape, dtype=None):
+        return Init({"weight": jnp.linspace(1, self.inner, shape[-1], dtype=dtype), "none": None}, ())
+
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, params, state, x, *, key=None, train=False):
+        return Forward(x * params["weight"][None], state, x)
+
+    def backward(self, params, cache, dy):
+        dweight = self.factor * jnp.sum(dy * cache, axis=0)
+        return Backward({"weight": dweight, "none": None}, dy * params["weight"][None])
+
+
+@dataclass(frozen=True)
+class Noise:
+    """y = x * noise, drawn from a key that is kept in its state."""
+
+    factor: float = 1.0
+
+    def init(self, key, shape, dtype=None):
+        return Init(None, {"key": key, "calls": jnp.zeros((), int)})
+
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, params, state, x, *, key=None, train=False):
+        now, after = jax.random.split(state["key"])
+        noise = jax.random.uniform(now, x.shape, jnp.float32, 0.5, 1.5).astype(x.dtype)
+        return Forward(x * noise, {"key": after, "calls": state["calls"] + 1}, noise)
+
+    def backward(self, params, cache, dy):
+        return Backward(None, self.factor * cache * dy)
+
+
+@dataclass(frozen=True)
+class Transparent:
+    """A wrapper that hands on all names, so that what it wraps looks out of it; without a with_children of its own."""
+
+    wrapped: Any
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name == "wrapped":
+            raise AttributeError(name)
+        return getattr(self.wrapped, name)
+
+
+@dataclass(frozen=True)
+class Named(Transparent):
+    """The same, with the protocol's methods written out: from Python 3.12 on, `isinstance` sees no others."""
+
+    def init(self, key, shape, dtype=None):
+        return self.wrapped.init(key, shape, dtype)
+
+    def output_shape(self, shape):
+        return self.wrapped.output_shape(shape)
+
+    def forward(self, params, state, x, *, key=None, train=False):
+        return self.wrapped.forward(params, state, x, key=key, train=train)
+
+    def backward(self, params, cache, dy):
+        return self.wrapped.backward(params, cache, dy)
+
+
+class Doubled(jaxnn.Dense):
+    """Its rule is wrong in dx."""
+
+    def backward(self, params, cache, dy):
+        dparams, dx = super().backward(params, cache, dy)
+        return Backward(dparams, 2 * dx)
+
+
+def point(net):
+    rng = np.random.default_rng(0)
+    params, state = net.init(jax.random.key(0), (4,))
+    return params, state, rng.normal(size=(8, 4)).astype(np.float32), rng.integers(0, 3, 8)
+
+
+def compared(net, **options):
+    options = {"costs": False, "key": jax.random.key(1)} | options
+    return jaxnn.compare(net, jaxnn.SoftmaxCrossEntropy(), *point(net), **options)
+
+
+def names(comparison):
+    return {row.name for row in comparison.rows}
+
+
+def gated(factor=1.0, dense=jaxnn.Dense, scale=1.0):
+    inside = jaxnn.Serial(dense(3), Scale(factor=scale))
+    return jaxnn.Serial(jaxnn.Dense(4), Gated(inside, jaxnn.Serial(jaxnn.Dropout(0.2), jaxnn.Dense(3)), factor))
+
+
+ROWS = {
+    "[0].weight", "[0].bias", "[1]['a'][0].weight", "[1]['a'][0].bias", "[1]['a'][1]['weight']",
+    "[1]['b'][1].weight", "[1]['b'][1].bias", "[1]['gate']", "x",
+    *(f"error term of {path}" for path in ("[0]", "[1]['a'][0]", "[1]['a'][1]", "[1]['b'][0]", "[1]['b'][1]")),
+}  # fmt: skip
+
+
+def test_a_composite_written_from_scratch_has_all_its_rows():
+    comparison = compared(gated(), every_rule=True, penalty=jaxnn.l2(0.1))
+    assert comparison.ok, str(comparison)
+    assert names(comparison) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("net", "path", "tensor"),
+    [
+        (gated(factor=1.001), "[1]", "['gate']"),
+        (gated(dense=Doubled), "[1]['a'][0]", "dx"),
+        (gated(scale=1.001), "[1]['a'][1]", "['weight']"),
+    ],
+    ids=["gate", "dense", "scale"],
+)
+def test_a_wrong_rule_in_it_is_named(net, path, tensor):
+    comparison = compared(net)
+    assert not comparison.ok
+    assert names(comparison) == ROWS
+    assert [(rule.path, rule.tensor) for rule in comparison.wrong] == [(path, tensor)]
+    assert f"WRONG RULE {path} " in str(comparison)
+
+
+def test_inside_of_ours_and_around_ours():
+    net = jaxnn.Serial(
+        jaxnn.Repeat(Gated(Scale(3), jaxnn.Tanh()), 2), jaxnn.Remat(Gated(Scale(), jaxnn.Residual(Scale())))
+    )
+    comparison = compared(jaxnn.Serial(net, jaxnn.Dense(3)), every_rule=True)
+    assert comparison.ok, str(comparison)
+    repeated = {"[0][0].inner['a']['weight']", "[0][0].inner['gate']", "error term of [0][0].inner['a']"}
+    rematerialised = {"[0][1].inner['b'].inner['weight']", "error term of [0][1].inner['b'].inner"}
+    assert names(comparison) >= repeated | rematerialised
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_a_key_in_the_state(factor):
+    comparison = compared(jaxnn.Serial(jaxnn.Dense(3), Noise(factor), Scale()), every_rule=True)
+    assert names(comparison) == {
+        "[0].weight", "[0].bias", "[2]['weight']", "x", "error term of [0]", "error term of [1]", "error term of [2]"
+    }  # fmt: skip
+    assert comparison.ok is (factor == 1)
+    assert [(rule.path, rule.tensor) for rule in comparison.wrong] == ([] if factor == 1 else [("[1]", "dx")])
+
+
+@pytest.mark.parametrize("dense", [jaxnn.Dense, Doubled])
+@pytest.mark.parametrize("kind", [Transparent, Named])
+def test_a_wrapper_around_a_composite_is_one_layer(kind, dense):
+    block = jaxnn.Serial(jaxnn.Dense(4), dense(3))
+    net, path = (kind(block), "") if kind is Transparent else (jaxnn.Serial(jaxnn.Tanh(), kind(block)), "[1]")
+    assert inspect.getattr_static(kind(block), "with_children", None) is None
+    comparison = compared(net, every_rule=True)
+    params = {f"{path}[{i}].{name}" for i in range(2) for name in ("weight", "bias")}
+    layers = {"the network"} if kind is Transparent else {"[0]", "[1]"}
+    assert names(comparison) == params | {"x"} | {f"error term of {layer}" for layer in layers}
+    assert comparison.ok is (dense is jaxnn.Dense)
+    assert {rule.path for rule in comparison.wrong} == (set() if dense is jaxnn.Dense else {path})
+
+
+CHECKED = {
+    "composite": (lambda factor: gated(factor)),
+    "leaf": (lambda factor: Scale(factor=factor)),
+    "key in the state": (lambda factor: jaxnn.Serial(Noise(factor), jaxnn.Dense(2))),
+    "wrapper": (lambda factor: Transparent(jaxnn.Serial(jaxnn.Dense(2), Scale(factor=factor)))),
+}
+
+
+@pytest.mark.parametrize("make", CHECKED.values(), ids=CHECKED)
+def test_check_takes_them_all(make):
+    for factor in (1.0, 1.001):
+        params, state, x, _ = point(make(factor))
+        report = jaxnn.check(make(factor), params, state, x, key=jax.random.key(1), until_failure=True)
+        assert report.ok is (factor == 1), str(report)

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
@@ -14,6 +13,7 @@ from jaxnn.audit.network.local import Rule, doubled, local_rules, on_host, with_
 from jaxnn.audit.rounding.measure import Terms, apart, error, scale_factor, unexplained
 from jaxnn.audit.rule.patterns import likely_pattern
 from jaxnn.layer import Backward, Layer, walk
+from jaxnn.objective.gradient import mean_loss
 from jaxnn.objective.losses import Loss
 
 LONGEST_LAYER = 60
@@ -51,9 +51,8 @@ def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool,
     @jax.jit
     def run(params: PyTree, state: PyTree, x: Any, target: Any, weights: Any) -> tuple[PyTree, PyTree]:
         y, _, cache = whole.forward(params, state, x, key=key, train=train)
-        values, loss_cache = loss.forward(y, target)
-        shares = jnp.full_like(values, 1 / values.size) if weights is None else weights / jnp.sum(weights)
-        return cache, loss.backward(loss_cache, shares.astype(values.dtype))
+        _, dy = mean_loss(loss, y, target, weights)
+        return cache, dy
 
     rules = jax.jit(partial(local_rules, whole))
     found: dict[tuple[str, str], WrongRule] = {}

@@ -64,9 +64,9 @@ def costs(target, spec, x, labels):
     if spec["network"] == "residual":
         net = aot.across_devices(net) if aot.TARGETS[target].n_devices > 1 else net
         more = {"whole blocks": in_blocks(aot.without_remat(net)), "whole blocks, and in them": in_blocks(net)}
-        for name, form in more.items():
-            compiled = aot.step_cost(target, form, jaxnn.backprop(form, LOSS), x, labels, jaxnn.momentum(0.1))
-            yield aot.Cost(aot.BY_HAND, f"Remat around {name}", compiled)
+        for name, net in more.items():
+            form = aot.Form(aot.BY_HAND, f"Remat around {name}", net, LOSS, jaxnn.backprop)
+            yield aot.Cost(*form[:2], aot.step_cost(target, form.task(jaxnn.momentum(0.1)), x, labels))
 
 
 def measured(target, name):

@@ -224,13 +224,18 @@ def _is_hashable(value: Any) -> bool:
     return True
 
 
+def says(layer: Any, word: str) -> bool:
+    """Whether a layer has a word of its own, and not one that it hands on of what it wraps."""
+    return inspect.getattr_static(layer, word, None) is not None
+
+
 def is_composite(layer: Any) -> bool:
     """Whether a layer is made of layers, and says so itself.
 
     Its `with_children` has to be its own. A wrapper that hands on every name, by `__getattr__`, would hand on that of
     what it wraps, whose copy is without the wrapper: it is one layer, until it writes its own.
     """
-    return inspect.getattr_static(layer, "with_children", None) is not None and hands_on_children(layer)
+    return says(layer, "with_children") and hands_on_children(layer)
 
 
 def hands_on_children(layer: Any) -> bool:

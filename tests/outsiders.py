@@ -4,8 +4,11 @@ Gain         a leaf with dict params, a typed key in its state and a field that 
 Center       couples the rows of a batch, over a mesh axis too
 Chain        a composite that says `in_series`
 Gated        a composite of two layers: y = sigmoid(g(x)) f(x)
+Mixture      a composite of two layers, with a number of its own that says how much of each
 Forgetful    makes its cache again in backward, as Remat does
 Transparent  a wrapper that hands on every name of what it wraps
+Scale        a leaf that says which of its params decay, with a field called `inner` too
+FromIntegers makes floating numbers of integers, in a dtype that it chooses
 """
 
 from collections import OrderedDict
@@ -163,6 +166,43 @@ class Gated(Folding):
 
 
 @dataclass(frozen=True)
+class Mixture(Folding):
+    """y = g a(x) + (1 - g) b(x), g = sigmoid(gate): a combinator with a number of its own."""
+
+    a: Any
+    b: Any
+
+    @property
+    def children(self):
+        return (DictKey("a"), self.a), (DictKey("b"), self.b)
+
+    def with_children(self, layers):
+        return Mixture(*layers)
+
+    def init(self, key, shape, dtype=None):
+        (pa, sa), (pb, sb) = (layer.init(key, shape, dtype) for layer in (self.a, self.b))
+        return Init({"a": pa, "b": pb, "gate": jnp.full((), 0.3, dtype)}, {"a": sa, "b": sb})
+
+    def output_shape(self, shape):
+        return self.a.output_shape(shape)
+
+    def forward(self, params, state, x, *, key=None, train=False):
+        a = self.a.forward(params["a"], state["a"], x, key=key, train=train)
+        b = self.b.forward(params["b"], state["b"], x, key=key, train=train)
+        g = jax.nn.sigmoid(params["gate"])
+        cache = {"a": a.cache, "b": b.cache, "difference": a.y - b.y}
+        return Forward(g * a.y + (1 - g) * b.y, {"a": a.state, "b": b.state}, cache)
+
+    def fold(self, visit, path, params, cache, dy):
+        g = jax.nn.sigmoid(params["gate"])
+        a = visit((*path, DictKey("a")), self.a, params["a"], cache["a"], g * dy)
+        b = visit((*path, DictKey("b")), self.b, params["b"], cache["b"], (1 - g) * dy)
+        dgate = g * (1 - g) * jnp.sum(dy * cache["difference"])
+        dx = None if a.dx is None else a.dx + b.dx
+        return Folded({"a": a.dparams, "b": b.dparams, "gate": dgate}, dx, a.notes | b.notes)
+
+
+@dataclass(frozen=True)
 class Forgetful(Folding):
     """A layer whose cache is made again in backward."""
 
@@ -217,6 +257,50 @@ class Transparent:
 
     def backward(self, params, cache, dy):
         return self.wrapped.backward(params, cache, dy)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """y = inner x factor, with a field that happens to be called `inner`, and a factor for each feature that decays."""
+
+    inner: float = 1.0
+
+    decays = ("factor",)
+
+    def init(self, key, shape, dtype=None):
+        return Init({"factor": jnp.ones(shape, dtype), "weight": jnp.zeros(shape, dtype)}, ())
+
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, params, state, x, *, key=None, train=False):
+        return Forward(self.inner * x * params["factor"][None] + params["weight"][None], state, x)
+
+    def backward(self, params, cache, dy):
+        dparams = {"factor": jnp.sum(self.inner * dy * cache, axis=0), "weight": jnp.sum(dy, axis=0)}
+        return Backward(dparams, self.inner * dy * params["factor"][None])
+
+
+@dataclass(frozen=True)
+class FromIntegers:
+    """Integers become floating numbers of a dtype that it chooses, and so it has `in_dtype`."""
+
+    dtype: str = "float32"
+
+    def in_dtype(self, dtype):
+        return FromIntegers(dtype)
+
+    def init(self, key, shape, dtype=None):
+        return Init((), ())
+
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, params, state, x, *, key=None, train=False):
+        return Forward(x.astype(self.dtype), state, ())
+
+    def backward(self, params, cache, dy):
+        return Backward((), None)
 
 
 BLOCK = Gated(Dense(4), Chain(("gain", "dense"), (Gain(), Dense(4))))

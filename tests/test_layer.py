@@ -1,13 +1,23 @@
 """The protocol, the recipe, and what a network says of itself."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import pytest
+from outsiders import Center, Forgetful, Gain, Gated, Listed, Transparent
 from table import CASES, COMBINATORS
 
 import jaxnn
 from jaxnn import BatchNorm, Branches, Dense, Dropout, Remat, Repeat, Residual, Serial, Tanh
-from jaxnn.layer import couples_batch, is_composite, recipe, require_layer, walk
+from jaxnn.layer import couples_batch, is_composite, recipe, require_layer, says, walk
+
+
+@dataclass
+class Open(Gain):
+    """Not frozen."""
+
+    inner: float = 1.0
 
 
 def test_structure_alone_makes_a_layer():
@@ -60,3 +70,50 @@ def test_what_is_no_layer(candidate, words):
 def test_combinators_want_a_layer(combinator):
     with pytest.raises(TypeError, match="takes layers one by one, got a list"):
         combinator([Dense(2)])
+
+
+# What a layer says of itself, and what is handed on.
+
+
+def test_words_of_ones_own():
+    assert says(Serial(), "in_series")
+    assert says(BatchNorm(), "over_axis")
+    assert says(Center(), "couples_batch")
+    assert says(Forgetful(Gain()), "keeping_cache")
+    assert not says(Transparent(Forgetful(Gain())), "keeping_cache")
+    assert not says(Gated(Gain(), Gain()), "in_series")
+
+
+def test_a_wrapper_that_hands_on_names_is_one_layer_on_every_python():
+    """`isinstance` of a protocol sees what `__getattr__` gives on Python 3.11, and not from 3.12 on."""
+    net = Serial(Dense(2), BatchNorm())
+    assert is_composite(net)
+    assert is_composite(Gated(Gain(), Gain()))
+    assert not is_composite(Transparent(net))
+    assert not is_composite(Gain())
+    assert not is_composite(type(net))
+    assert couples_batch(Transparent(net))
+    assert couples_batch(Transparent(BatchNorm()))
+    assert not couples_batch(Transparent(Dense(2)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [(Listed(), "its field 'sizes' isn't"), (Gated(Gain(), Listed()), "its field 'g' isn't"), (Open(2), "it can be")],
+)
+def test_what_is_not_hashable_is_answered_by_name_and_remedy_where_it_enters(layer, why):
+    name, loss = type(layer).__name__, jaxnn.HalfSquaredError()
+    x = jnp.ones((3, 2))
+    options = {"key": jax.random.key(0), "epochs": 1, "update": jaxnn.gradient_descent(0.1)}
+    for enter in (
+        lambda: Serial(layer),
+        lambda: Residual(layer),
+        lambda: jaxnn.bgd(layer, loss, (x, x), **options),
+        lambda: jaxnn.fit(jaxnn.bgd, layer, loss, (x, x), **options),
+        lambda: jaxnn.predict(layer, (), (), x),
+        lambda: jaxnn.evaluate(layer, loss, (), (), (x, x), metric=None),
+        lambda: jaxnn.start(layer, (2,), key=options["key"], update=options["update"]),
+        lambda: jaxnn.as_custom_vjp(layer),
+    ):
+        with pytest.raises(TypeError, match=rf"{name} isn't hashable, because {why}.*frozen dataclass \(@jaxnn.recipe"):
+            enter()

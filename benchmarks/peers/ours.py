@@ -6,6 +6,7 @@ n devices, as `jaxnn.parallel.data_parallel` shares it.
 """
 
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,9 @@ from peers.specs import batches, shape
 
 import jaxnn
 from jaxnn.costs import aot
+from jaxnn.training.examples import Examples
 from jaxnn.training.parallel import AXIS
+from jaxnn.training.step import take_step
 
 LOSS = jaxnn.SoftmaxCrossEntropy()
 RULES = {"momentum": jaxnn.momentum(0.01, 0.9), "adam": jaxnn.adam(0.001)}
@@ -40,11 +43,10 @@ def candidate(name, spec):
 def prepared(form, spec, x, t):
     """A form's turn, compiled, and facts about it."""
     rule = RULES[spec.get("update", "momentum")]
-    step, n_members = one_step(form.gradient, rule, spec.get("devices", 1)), spec.get("members")
+    step, n_members = one_step(form, rule, spec.get("devices", 1)), spec.get("members")
 
     def begin(key):
-        params, state = form.net.init(key, shape(spec))
-        return params, state, rule.init(params)
+        return jaxnn.start(form.net, shape(spec), key=key, update=rule)
 
     def steps(carry, x, t):
         return jax.lax.scan(lambda carry, batch: step(carry, *batch), carry, (x, t))
@@ -68,23 +70,22 @@ def prepared(form, spec, x, t):
     return run, {
         "compile_seconds": compile_seconds,
         "form": form.name,
-        "n_params": jaxnn.arrays.size(carry[0]),
+        "n_params": jaxnn.arrays.size(carry.params),
         "temporary_bytes": program.memory_analysis().temp_size_in_bytes,
         "flops": (program.cost_analysis() or {}).get("flops"),
         "version": f"jax {jax.__version__}",
     }
 
 
-def one_step(gradient, rule, n_devices):
-    """(carry, x, t) -> (carry, loss), where the carry is params, state and the rule's state."""
-    axis_name = AXIS if n_devices > 1 else None
-    step = aot.training_step(gradient, rule, axis_name)
-    if axis_name:
+def one_step(form, rule, n_devices):
+    """(run, x, t) -> (run, loss): the loops' own step."""
+    step = partial(take_step, form.task(rule, AXIS if n_devices > 1 else None))
+    if n_devices > 1:
         mesh = jax.make_mesh((n_devices,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
-        step = jax.shard_map(step, mesh=mesh, in_specs=(*(P(),) * 4, P(AXIS), P(AXIS)), out_specs=P())
+        step = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P())
 
-    def carrying(carry, x, t):
-        *carry, loss = step(*carry, jax.random.key(0), x, t)
-        return tuple(carry), loss
+    def losing(run, x, t):
+        run, measured = step(run, Examples(x, t))
+        return run, measured.loss
 
-    return carrying
+    return losing

@@ -6,7 +6,7 @@ how many operations. Nothing runs, so the compiler tunes nothing by running it: 
     TARGETS          the accelerators, by name
     mesh             the devices of one
     compiled_for     what any function costs there
-    training_step    the step of a loop: a gradient and an update, on one device or with the batch shared over several
+    step_cost        what a loop's step costs there, on one device or with the batch shared over several
     costs            a network's step with its gradient by hand, and by machine in three forms
 
 Needs the compiler of the target: libtpu (extra `aot`) for TPUs, JAX's CUDA plugin (extra `cuda13`) for GPUs.
@@ -16,8 +16,8 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,16 +30,17 @@ from jax.sharding import PartitionSpec as P
 
 from jaxnn.arrays import PyTree
 from jaxnn.audit.network.idiomatic import idiomatic, idiomatic_loss
-from jaxnn.costs.series import says
-from jaxnn.layer import Backward, Forward, Layer, is_composite
-from jaxnn.mesh_axes import mean_over, own_key
+from jaxnn.layer import Backward, Forward, Layer, is_composite, says
 from jaxnn.networks.rebuild import mapped, own_copy, rebuilt
 from jaxnn.networks.wrapped import Wrapped
-from jaxnn.objective.gradient import GradientFunction, autodiff, backprop
+from jaxnn.objective.gradient import autodiff, backprop
 from jaxnn.objective.losses import Loss
 from jaxnn.optional import require
+from jaxnn.training.examples import Examples
 from jaxnn.training.parallel import AXIS
-from jaxnn.training.updates import UpdateRule, apply_updates, momentum
+from jaxnn.training.run import start
+from jaxnn.training.step import Task, take_step
+from jaxnn.training.updates import UpdateRule, momentum
 
 LABEL = "compiler's own count, no autotuning"
 
@@ -180,40 +181,24 @@ def _library_calls(program: str) -> Iterator[str]:
         yield called[1] if operation == "custom-call" and called else operation
 
 
-def training_step(gradient: GradientFunction, update: UpdateRule, axis_name: str | None = None) -> Callable[..., Any]:
-    """The step of a loop, (params, state, update_state, key, x, target) -> (params, state, update_state, loss).
-
-    With an axis, each of its devices has its own rows of x and target, as in `jaxnn.data_parallel`.
-    """
-
-    def step(
-        params: PyTree, state: PyTree, update_state: PyTree, key: jax.Array, x: jax.Array, target: jax.Array
-    ) -> tuple[PyTree, PyTree, PyTree, jax.Array]:
-        result = gradient(params, state, x, target, key=own_key(key, axis_name), axis_name=axis_name)
-        grads, loss = mean_over((result.grads, result.loss), axis_name)
-        updates, update_state = update.update(grads, update_state, params)
-        return apply_updates(params, updates), result.state, update_state, loss
-
-    return step
-
-
-def step_cost(target: str, net: Layer, gradient: GradientFunction, x: Any, labels: Any, update: UpdateRule) -> Compiled:
-    """What one training step costs on a target: x and labels are a batch, or its shapes and dtypes.
+def step_cost(target: str, task: Task, x: Any, labels: Any) -> Compiled:
+    """What a loop's step costs on a target: x and labels are a batch, or its shapes and dtypes.
 
     On several devices the step is a `shard_map`, as in `jaxnn.data_parallel`: each has its part of the batch and all
     params. A layer that couples the batch has to work over the axis "devices" then; see `across_devices`.
     """
     devices = mesh(target)
     axis_name, rows = (AXIS, P(AXIS)) if devices.size > 1 else (None, P())
+    task = replace(task, axis_name=axis_name)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    params, state = jax.eval_shape(lambda key: net.init(key, x.shape[1:]), key)
-    update_state = jax.eval_shape(update.init, params)
-    step = training_step(gradient, update, axis_name)
+    run = jax.eval_shape(lambda key: start(task.net, x.shape[1:], key=key, update=task.update), key)
+    step = partial(take_step, task)
     if axis_name is not None:
-        step = jax.shard_map(step, mesh=devices, in_specs=(*(P(),) * 4, rows, rows), out_specs=P())
+        step = jax.shard_map(step, mesh=devices, in_specs=(P(), rows), out_specs=P())
     sharding = NamedSharding(devices, rows)
-    batch = (jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding) for array in (x, labels))
-    return compiled_for(target, step, params, state, update_state, key, *batch)
+    arrays: Any = (jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding) for array in (x, labels))
+    batch = Examples(*arrays)
+    return compiled_for(target, step, run, batch)
 
 
 def across_devices(net: Layer) -> Layer:
@@ -248,12 +233,19 @@ def without_remat(net: Layer) -> Layer:
 
 
 class Form(NamedTuple):
-    """One way to write the same step: its gradient, and the network that the gradient is of."""
+    """One way to write the same step: a gradient, `backprop` or `autodiff`, and what it is of."""
 
     kind: str
     name: str
     net: Layer
-    gradient: GradientFunction
+    loss: Loss
+    gradient: Any
+    penalty: PyTree = None
+
+    def task(self, update: UpdateRule, axis_name: str | None = None) -> Task:
+        """What a loop's step is asked to do."""
+        objective = {"net": self.net, "loss": self.loss, "gradient": self.gradient, "penalty": self.penalty}
+        return Task(**objective, update=update, axis_name=axis_name)
 
 
 def forms(net: Layer, loss: Loss, penalty: PyTree = None) -> list[Form]:
@@ -266,15 +258,15 @@ def forms(net: Layer, loss: Loss, penalty: PyTree = None) -> list[Form]:
     bare = without_remat(net)
     plain, plain_loss = idiomatic(bare), idiomatic_loss(loss)
     all_forms = [
-        Form(BY_HAND, "as written", net, backprop(net, loss, penalty)),
-        Form(IDIOMATIC, "without Remat", plain, autodiff(plain, plain_loss, penalty)),
-        Form(OWN_FORWARD, "without Remat", bare, autodiff(bare, loss, penalty)),
+        Form(BY_HAND, "as written", net, loss, backprop, penalty),
+        Form(IDIOMATIC, "without Remat", plain, plain_loss, autodiff, penalty),
+        Form(OWN_FORWARD, "without Remat", bare, loss, autodiff, penalty),
     ]
     if bare is not net:
-        all_forms.append(Form(CHECKPOINT, "own forward, Remat as written", net, autodiff(net, loss, penalty)))
+        all_forms.append(Form(CHECKPOINT, "own forward, Remat as written", net, loss, autodiff, penalty))
     for what, whole, its_loss in (("own forward", bare, loss), ("idiomatic", plain, plain_loss)):
         for name, saved in _checkpointed(whole):
-            all_forms.append(Form(CHECKPOINT, f"{what}, {name}", saved, autodiff(saved, its_loss, penalty)))
+            all_forms.append(Form(CHECKPOINT, f"{what}, {name}", saved, its_loss, autodiff, penalty))
     return all_forms
 
 
@@ -332,7 +324,7 @@ def costs(
     update = momentum(0.1) if update is None else update
     net = across_devices(net) if TARGETS[target].n_devices > 1 else net
     for form in forms(net, loss, penalty):
-        yield Cost(form.kind, form.name, step_cost(target, form.net, form.gradient, x, labels, update))
+        yield Cost(form.kind, form.name, step_cost(target, form.task(update), x, labels))
 
 
 def best(step_costs: Iterable[Cost]) -> list[Cost]:

@@ -3,7 +3,6 @@
 Nothing is computed: `jax.eval_shape` takes shapes and dtypes alone through the network.
 """
 
-import inspect
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, Shape
-from jaxnn.layer import Forward, Layer, Path, is_composite
+from jaxnn.layer import Forward, Layer, Path, is_composite, says
 
 
 class Arguments(NamedTuple):
@@ -72,8 +71,3 @@ def forward(layer: Layer, params: PyTree, state: PyTree, x: Any, key: Any) -> Fo
 def batch(shape: Shape, n_rows: int, dtype: Any = None) -> jax.ShapeDtypeStruct:
     """A batch of `n_rows` examples; dtype None is JAX's default float."""
     return jax.ShapeDtypeStruct((n_rows, *shape), jnp.result_type(float) if dtype is None else dtype)
-
-
-def says(layer: Layer, word: str) -> bool:
-    """Whether a layer has a word of `layer.py` of its own, not one that it hands on of a layer inside it."""
-    return inspect.getattr_static(layer, word, None) is not None

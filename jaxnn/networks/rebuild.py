@@ -1,10 +1,9 @@
 """Copies of a network with other layers in it: one in every layer's place, or one at a path."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxnn.layer import Layer, Path, hands_on_children, is_composite
+from jaxnn.layer import Layer, Path, hands_on_children, is_composite, says
 
 
 def mapped(net: Any, function: Callable[[Layer], Layer], *, opaque: bool = False) -> Layer:
@@ -74,7 +73,7 @@ def own_copy(layer: Any, word: str, *arguments: Any) -> Layer:
     """
     if not hasattr(layer, word):
         return layer
-    if inspect.getattr_static(layer, word, None) is None:
+    if not says(layer, word):
         raise TypeError(
             f"{type(layer).__name__} has no {word} of its own, and hands on that of what it wraps: write {word}, which "
             "gives the same wrapper around the other layer"

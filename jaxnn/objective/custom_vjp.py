@@ -12,7 +12,7 @@ import jax
 
 from jaxnn.arrays import PyTree
 from jaxnn.backward.visits import fold
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, require_hashable
 from jaxnn.mesh_axes import varying_like
 from jaxnn.objective.losses import Loss
 
@@ -43,9 +43,11 @@ def as_custom_vjp(recipe: Any) -> Callable[..., Any]:
     if isinstance(recipe, type):
         raise TypeError(f"as_custom_vjp takes a layer or a loss, got the class {recipe.__name__}: make one, with ()")
     if isinstance(recipe, Layer):
-        return _of_layer(recipe)
+        require_hashable("as_custom_vjp", recipe)
+        return _layer_function(recipe)
     if isinstance(recipe, Loss):
-        return _of_loss(recipe)
+        require_hashable("as_custom_vjp", recipe)
+        return _loss_function(recipe)
     raise TypeError(
         f"as_custom_vjp takes a layer or a loss, got a {type(recipe).__name__}: "
         "a layer has the methods init, output_shape, forward and backward; wrap several in Serial(...)"
@@ -56,7 +58,7 @@ def as_custom_vjp(recipe: Any) -> Callable[..., Any]:
 # sum over devices. Marking the arguments as varying before the rule leaves that sum to JAX, whose transpose of the mark
 # is a psum over exactly the axes over which the cotangent varies and the argument doesn't.
 @cache
-def _of_layer(net: Layer) -> Callable[..., tuple[jax.Array, PyTree]]:
+def _layer_function(net: Layer) -> Callable[..., tuple[jax.Array, PyTree]]:
     def exported(
         params: PyTree, state: PyTree, x: jax.Array, *, key: jax.Array | None = None, train: bool = False
     ) -> tuple[jax.Array, PyTree]:
@@ -67,7 +69,7 @@ def _of_layer(net: Layer) -> Callable[..., tuple[jax.Array, PyTree]]:
 
 
 @cache
-def _of_loss(loss: Loss) -> Callable[..., jax.Array]:
+def _loss_function(loss: Loss) -> Callable[..., jax.Array]:
     def exported(y: jax.Array, target: jax.Array) -> jax.Array:
         return _values(loss, varying_like(y, (y, target)), target)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, require_positive, weighted_mean
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, require_layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.examples import Examples, checked, features
 
@@ -50,6 +50,7 @@ def predict(net: Layer, params: PyTree, state: PyTree, x: Any, *, chunk_size: in
     Raises: ValueError if x is empty, not finite, or not of the shape the params were made for.
     """
     require_positive("chunk_size", chunk_size)
+    require_layer("predict", net)
     return _outputs(params, state, features(x), net=net, chunk_size=chunk_size)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, Shape, Static
-from jaxnn.layer import Layer
+from jaxnn.layer import Layer, require_layer
 from jaxnn.training.updates import UpdateRule, rule_of
 
 
@@ -64,6 +64,7 @@ def start(net: Layer, shape: Shape, *, key: jax.Array | Keys, update: UpdateRule
 
     Loops start one themselves; to begin from other params, give them `start(...)._replace(params=...)` as `run`.
     """
+    require_layer("start", net)
     return _started(Keys.of(key), as_argument(update, net), net=net, shape=tuple(shape), dtype=dtype)
 
 

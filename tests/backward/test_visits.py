@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from foreign import Counted, Gated, Scale
 from gradients import SAME, error
+from outsiders import Mixture, Scale, Transparent
 from table import BLOCK
 
 import jaxnn
@@ -92,7 +92,7 @@ def test_integers_have_no_error_term_below_them():
 
 def test_a_foreign_network_is_seen_layer_by_layer(x64, key):
     """A wrapper that hands on what it wraps is one layer, whose own backward is called, on every Python."""
-    net = Serial(Gated(Dense(3), Serial(Dense(3), Scale())), Counted(Serial(Tanh(), Dense(2))))
+    net = Serial(Mixture(Dense(3), Serial(Dense(3), Scale())), Transparent(Serial(Tanh(), Dense(2))))
     paths = ["", "[0]", "[0]['a']", "[0]['b']", "[0]['b'][0]", "[0]['b'][1]", "[1]"]
     params, state = net.init(key, (4,))
     x, target = jax.random.normal(key, (5, 4)), jax.random.normal(key, (5, 2))

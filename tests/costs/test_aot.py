@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -29,6 +30,8 @@ from jaxnn import (
     Tanh,
 )
 from jaxnn.costs import aot
+from jaxnn.training.examples import Examples
+from jaxnn.training.step import take_step
 
 NET = Serial(Dense(4), Residual(Remat(Serial(BatchNorm(), ReLU(), Dense(4)))), Dense(3))
 LOSS = SoftmaxCrossEntropy()
@@ -46,12 +49,16 @@ def shape(*dims, dtype=jnp.float32):
     return jax.ShapeDtypeStruct(dims, dtype)
 
 
+def by_hand(net, loss=LOSS):
+    return aot.Form(aot.BY_HAND, "as written", net, loss, jaxnn.backprop)
+
+
 @pytest.mark.usefixtures("libtpu")
 def test_a_step_on_four_tpus():
     """Two matrix products forward, three backward; what the batch is shared over is summed over, once a step."""
     net = Serial(Dense(256), Tanh(), Dense(128))
     one, four = (
-        aot.step_cost(target, net, jaxnn.backprop(net, LOSS), shape(1024, 512), shape(1024, dtype=jnp.int32), SGD)
+        aot.step_cost(target, by_hand(net).task(SGD), shape(1024, 512), shape(1024, dtype=jnp.int32))
         for target in ("v5e", "v5ex4")
     )
     n_params = 512 * 256 + 256 + 256 * 128 + 128
@@ -173,7 +180,7 @@ def test_all_forms_have_one_gradient():
     assert len({form.name for form in forms if form.kind == aot.CHECKPOINT}) == 7
 
     def gradient(form, key):
-        result = form.gradient(*form.net.init(key, (5,)), x, labels)
+        result = form.gradient(form.net, form.loss, form.penalty)(*form.net.init(key, (5,)), x, labels)
         return jax.tree.leaves((result.value, result.grads, result.state))
 
     results = jax.jit(lambda key: [gradient(form, key) for form in forms])(jax.random.key(0))
@@ -196,16 +203,14 @@ def test_the_step_is_the_loops(n_devices):
     net, loss = aot.across_devices(Serial(Dense(4, bias=False), BatchNorm(), Dense(2))), HalfSquaredError()
     x, target = jax.random.normal(jax.random.key(1), (6, 5)), jnp.ones((6, 2))
     update, key = jaxnn.momentum(0.1), jax.random.key(0)
-    axis_name, P = aot.AXIS, jax.sharding.PartitionSpec
-    devices = jax.sharding.Mesh(jax.devices()[:n_devices], (axis_name,))
+    devices, P = jax.sharding.Mesh(jax.devices()[:n_devices], (aot.AXIS,)), jax.sharding.PartitionSpec
     start = jaxnn.start(net, (5,), key=key, update=update)
-    step = aot.training_step(jaxnn.backprop(net, loss), update, axis_name)
-    rows = P(axis_name)
-    step = jax.shard_map(step, mesh=devices, in_specs=(*(P(),) * 4, rows, rows), out_specs=P())
-    params, state, _, value = jax.jit(step)(start.params, start.state, start.update_state, key, x, target)
+    step = partial(take_step, by_hand(net, loss).task(update, aot.AXIS))
+    step = jax.shard_map(step, mesh=devices, in_specs=(P(), P(aot.AXIS)), out_specs=P())
+    after, measured = jax.jit(step)(start, Examples(x, target))
     options = {"epochs": 1, "batch_size": 6, "update": update, "metric": None, "devices": n_devices}
     run, history = jaxnn.data_parallel(jaxnn.mbgd, net, loss, (x, target), key=key, **options)
-    assert error((params, state, value), (run.params, run.state, history.loss[0])) <= SAME
+    assert error((after.params, after.state, measured.loss), (run.params, run.state, history.loss[0])) <= SAME
 
 
 def test_the_best_of_each_kind():
@@ -239,7 +244,7 @@ def test_all_forms_of_somebody_elses_network_have_one_gradient():
 
     def gradient(form, key):
         params, state = form.net.init(key, (5,))
-        result = form.gradient(params, state, x, labels)
+        result = form.gradient(form.net, form.loss)(params, state, x, labels)
         return jax.tree.leaves((result.value, result.grads, jax.tree.map(numbers, result.state)))
 
     results = jax.jit(lambda key: [gradient(form, key) for form in forms])(jax.random.key(0))
@@ -331,10 +336,9 @@ def test_the_steps_of_somebody_elses_network_lower(platform, n_devices):
     mesh, P = jax.sharding.Mesh(jax.devices()[:n_devices], (aot.AXIS,)), jax.sharding.PartitionSpec
     update, key = jaxnn.momentum(0.1), jax.random.key(0)
     for form in aot.forms(net, LOSS):
-        params, state = form.net.init(key, (5,))
-        step = aot.training_step(form.gradient, update, axis_name)
+        step = partial(take_step, form.task(update, axis_name))
         if axis_name is not None:
-            step = jax.shard_map(step, mesh=mesh, in_specs=(*(P(),) * 4, P(axis_name), P(axis_name)), out_specs=P())
-        arguments = (params, state, update.init(params), key, *random_batch())
-        program = jax.jit(step).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
+            step = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(axis_name)), out_specs=P())
+        run = jaxnn.start(form.net, (5,), key=key, update=update)
+        program = jax.jit(step).trace(run, Examples(*random_batch())).lower(lowering_platforms=(platform,)).as_text()
         assert ("all_reduce" in program) == (n_devices > 1)

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from outsiders import BLOCK, NET, Center, Chain, Forgetful, Gain, Gated, Transparent
+from outsiders import BLOCK, NET, Chain, Forgetful, Gain, Transparent
 
 from jaxnn import BatchNorm, Dense, Dropout, MaxPool, Remat, Residual, Serial, recipe, walk
-from jaxnn.costs.series import batch, one_by_one, says
+from jaxnn.costs.series import batch, one_by_one
 
 
 def layers(net, shape=(4,)):
@@ -77,15 +77,6 @@ class Around(Transparent):
 
 def test_a_word_handed_on_is_not_a_composites_own():
     assert layers(Around(Serial(Dense(3)))) == [Around(Serial(Dense(3)))]
-
-
-def test_words_of_ones_own():
-    assert says(Serial(), "in_series")
-    assert says(BatchNorm(), "over_axis")
-    assert says(Center(), "couples_batch")
-    assert says(Forgetful(Gain()), "keeping_cache")
-    assert not says(Transparent(Forgetful(Gain())), "keeping_cache")
-    assert not says(Gated(Gain(), Gain()), "in_series")
 
 
 def test_a_batch():

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
-from foreign import Counted, FromIntegers, Gated, Scale
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
+from outsiders import FromIntegers, Mixture, Scale, Transparent
 
 import jaxnn
 from jaxnn import (
@@ -126,13 +126,13 @@ def test_replaced_where_there_is_nothing(path):
 
 # Somebody else's combinators, leaves and wrappers.
 
-FOREIGN = Serial(Gated(Dense(3), Residual(Gated(Tanh(), Scale()))), Dense(2))
+FOREIGN = Serial(Mixture(Dense(3), Residual(Mixture(Tanh(), Scale()))), Dense(2))
 
 
 @pytest.mark.parametrize("path", [(0, "b", "inner", "a"), tuple(path for path, _ in jaxnn.walk(FOREIGN))[5]])
 def test_replaced_inside_of_foreign_combinators(path):
     changed = replaced(FOREIGN, path, ReLU())
-    assert changed == Serial(Gated(Dense(3), Residual(Gated(ReLU(), Scale()))), Dense(2))
+    assert changed == Serial(Mixture(Dense(3), Residual(Mixture(ReLU(), Scale()))), Dense(2))
     for other, layer in jaxnn.walk(FOREIGN):
         assert replaced(FOREIGN, other, layer) == FOREIGN
 
@@ -140,12 +140,12 @@ def test_replaced_inside_of_foreign_combinators(path):
 def test_mapped_goes_into_foreign_combinators_and_leaves_a_field_called_inner_alone():
     assert [path[-1] for path, layer in jaxnn.walk(FOREIGN) if layer == Scale()] == [DictKey("b")]
     doubled = mapped(FOREIGN, lambda layer: Scale(2.0) if layer == Scale() else layer)
-    assert doubled == Serial(Gated(Dense(3), Residual(Gated(Tanh(), Scale(2.0)))), Dense(2))
+    assert doubled == Serial(Mixture(Dense(3), Residual(Mixture(Tanh(), Scale(2.0)))), Dense(2))
     assert mapped(FOREIGN, lambda layer: layer) is FOREIGN
 
 
 @dataclass(frozen=True)
-class Forgetful(Gated):
+class Forgetful(Mixture):
     """Its copies are around the layers that it had."""
 
     def with_children(self, layers):
@@ -153,7 +153,7 @@ class Forgetful(Gated):
 
 
 @dataclass(frozen=True)
-class Unfinished(Gated):
+class Unfinished(Mixture):
     """A combinator without the third word."""
 
     with_children = None
@@ -172,16 +172,16 @@ def test_what_cannot_be_copied_around_other_layers_is_answered_by_name_and_remed
 
 def test_a_wrapper_is_never_lost():
     """It hands on the names of what it wraps, whose copies are without it: on every Python, and so it is refused."""
-    net = Serial(Counted(Serial(Dense(3), Tanh())), Dense(2))
-    assert [type(layer).__name__ for _, layer in jaxnn.walk(net)][:4] == ["Serial", "Counted", "Dense", "Tanh"]
+    net = Serial(Transparent(Serial(Dense(3), Tanh())), Dense(2))
+    assert [type(layer).__name__ for _, layer in jaxnn.walk(net)][:4] == ["Serial", "Transparent", "Dense", "Tanh"]
     assert not jaxnn.is_composite(net.layers[0])
-    with pytest.raises(TypeError, match="Counted has children but no with_children of its own"):
+    with pytest.raises(TypeError, match="Transparent has children but no with_children of its own"):
         replaced(net, (0, 1), ReLU())
     as_one = mapped(net, lambda layer: ReLU() if layer == Tanh() else layer, opaque=True)
     assert as_one == net
-    with pytest.raises(TypeError, match="Counted has no in_dtype of its own, and hands on that of what it wraps"):
-        own_copy(Counted(FromIntegers()), "in_dtype", "bfloat16")
+    with pytest.raises(TypeError, match="Transparent has no in_dtype of its own, and hands on that of what it wraps"):
+        own_copy(Transparent(FromIntegers()), "in_dtype", "bfloat16")
     assert own_copy(FromIntegers(), "in_dtype", "bfloat16") == FromIntegers("bfloat16")
     assert own_copy(Dense(3), "in_dtype", "bfloat16") == Dense(3)
-    with pytest.raises(TypeError, match="Counted has children but no with_children"):
+    with pytest.raises(TypeError, match="Transparent has children but no with_children"):
         rebuilt(net.layers[0], [Dense(3), ReLU()])

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from foreign import FromIntegers, Gated
+from outsiders import FromIntegers, Mixture
 
 import jaxnn
 from jaxnn import (
@@ -91,7 +91,7 @@ def test_integers_become_the_short_type():
 
 
 def test_integers_become_it_inside_of_a_foreign_combinator_too():
-    net = Serial(Gated(FromIntegers(), Rescale(0.5)), Dense(3))
+    net = Serial(Mixture(FromIntegers(), Rescale(0.5)), Dense(3))
     params, state = net.init(jax.random.key(0), (4,))
     x = jnp.arange(16, dtype=jnp.uint8).reshape(4, 4)
     gradient = mixed()(net, LOSS, observe=lambda node: getattr(node.cache, "x", None))

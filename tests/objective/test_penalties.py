@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from foreign import Gated, Scale
 from gradients import SAME, error, normal_like
+from outsiders import Mixture, Scale
 from table import PENALTIES
 
 import jaxnn
@@ -101,7 +101,7 @@ def test_a_tree_says_which_of_it_decays():
 
 def test_a_layer_says_which_of_its_params_decay():
     """Names hold for the layer that says them, and inside of a network that holds it."""
-    net = Serial(Gated(Scale(), Dense(4)), Dense(2))
+    net = Serial(Mixture(Scale(), Dense(4)), Dense(2))
     params = net.init(jax.random.key(0), (4,)).params
     assert decay_mask(net)(params) == (
         {"a": {"factor": True, "weight": False}, "b": (True, False), "gate": False},

@@ -24,8 +24,8 @@ def asked(monkeypatch):
     """What is to be compiled, in place of compiling it: a target of four devices whose compiler is there."""
     calls = []
 
-    def step_cost(target, net, gradient, x, labels, update):
-        calls.append((target, net, x, labels, update))
+    def step_cost(target, task, x, labels):
+        calls.append((target, task.net, x, labels, task.update))
         return FACTS._replace(temporary_bytes=1_000 * len(calls))
 
     module = sys.modules[command.__module__]

@@ -270,6 +270,20 @@ def test_a_wrapper_that_hands_on_every_word_stays(inside):
     assert aot.without_remat(net) == Serial(Transparent(inside), Gain())
 
 
+@dataclass(frozen=True)
+class Coupled(Gain):
+    """It couples the rows of a batch, and knows no axis."""
+
+    couples_batch = True
+
+
+@dataclass(frozen=True)
+class Fixed(Coupled):
+    """It has the axis and no other copy."""
+
+    axis_name: str = aot.AXIS
+
+
 def test_across_devices_goes_whoever_couples_the_batch():
     net = Chain(("a", "b"), (Gated(Center(), BatchNorm()), Residual(Remat(Center()))))
     over = Chain(
@@ -278,6 +292,7 @@ def test_across_devices_goes_whoever_couples_the_batch():
     assert aot.across_devices(net) == over
     assert aot.across_devices(over) == over
     assert aot.across_devices(BLOCK) is BLOCK
+    assert aot.across_devices(Fixed()) == Fixed()
 
 
 class Around(Transparent):
@@ -297,13 +312,6 @@ class Around(Transparent):
 def test_a_wrapper_with_children_of_its_own_hands_on_nothing_twice():
     assert aot.across_devices(Around(Center())) == Around(Center(aot.AXIS))
     assert aot.without_remat(Around(Remat(Gain()))) == Around(Gain())
-
-
-@dataclass(frozen=True)
-class Coupled(Gain):
-    """It couples the rows of a batch, and knows no axis."""
-
-    couples_batch = True
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_any_array_survives_the_round_trip(folder, array, name):
     np.testing.assert_array_equal(idx.read(folder / name), expected, strict=True)
 
 
-def test_compression_is_told_by_content_and_not_by_name(tmp_path):
+def test_compression_is_known_by_content_and_not_by_name(tmp_path):
     array = np.arange(6, dtype="int16").reshape(2, 3)
     idx.write(tmp_path / "plain", array)
     (tmp_path / "plain.gz").write_bytes((tmp_path / "plain").read_bytes())

@@ -79,7 +79,7 @@ def test_what_is_no_module_is_said(model, complaint, monkeypatch):
         named_model(model)
 
 
-def test_code_that_fails_is_told_with_its_line(tmp_path, monkeypatch):
+def test_code_that_fails_is_named_with_its_line(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "broken.py").write_text("x = 1\ny = 1 / 0\n")
     with pytest.raises(ValueError, match=r"broken.py fails with ZeroDivisionError: division by zero \(line 2\)"):

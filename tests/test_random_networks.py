@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradients import SAME, error, rounding_scale
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from table import FORMS, LOSS_FORMS, LOSSES, WITH_GRADIENT, LayerCase, LossCase, labels, real_targets, slow_unless
 
@@ -175,6 +175,7 @@ def cases(draw):
 
 
 @pytest.mark.slow
+@settings(max_examples=10)  # each is a network to compile; the table of laws has forty more that are composed
 @given(
     cases(), st.sampled_from(["labels", "real"]), st.booleans(), st.sampled_from([None, l2(0.1), (l1(0.1), l2(0.1))])
 )

@@ -28,13 +28,19 @@ def test_max_pool_is_the_library_s(windows, spatial, draw):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, *spatial, 3)) if draw == "normal" else rng.integers(0, 3, size=(2, *spatial, 3))
     x = jnp.asarray(x, jnp.float32)
-    truth, pull = jax.vjp(lambda x: max_pool_by_library(x, windows), x)
-    dy = jnp.asarray(rng.integers(-9, 9, size=truth.shape), jnp.float32)  # integers add up without rounding
-    y, winner = max_pool(x, windows)
+    dy = rng.integers(-9, 9, size=(2, *windows.counts(spatial), 3))  # integers add up without rounding
+
+    @jax.jit
+    def compared(x, dy):
+        truth, pull = jax.vjp(lambda x: max_pool_by_library(x, windows), x)
+        y, winner = max_pool(x, windows)
+        _, pull_of_ours = jax.vjp(lambda x: max_pool(x, windows).y, x)
+        return y, truth, max_pool_gradient(winner, dy, windows, spatial), pull(dy)[0], pull_of_ours(dy)[0]
+
+    y, truth, mine, *automatic = compared(x, jnp.asarray(dy, jnp.float32))
     np.testing.assert_array_equal(y, truth)
-    np.testing.assert_array_equal(max_pool_gradient(winner, dy, windows, spatial), pull(dy)[0])
-    _, pull = jax.vjp(lambda x: max_pool(x, windows).y, x)
-    np.testing.assert_array_equal(max_pool_gradient(winner, dy, windows, spatial), pull(dy)[0])
+    for dx in automatic:
+        np.testing.assert_array_equal(mine, dx)
 
 
 @EVERY_FORM
@@ -42,11 +48,16 @@ def test_max_pool_is_the_library_s(windows, spatial, draw):
 @pytest.mark.parametrize("count_include_pad", [True, False])
 def test_the_mean_and_its_gradient(windows, spatial, count_include_pad, x64):
     x = jax.random.normal(jax.random.key(0), (2, *spatial, 3))
-    y, pull = jax.vjp(lambda x: avg_pool(x, windows, count_include_pad), x)
-    dy = jax.random.normal(jax.random.key(1), y.shape)
-    mine = avg_pool_gradient(dy, windows, spatial, count_include_pad)
-    np.testing.assert_allclose(mine, pull(dy)[0], rtol=1e-12, atol=1e-14)
+    dy = jax.random.normal(jax.random.key(1), (2, *windows.counts(spatial), 3))
     places = (1, *windows.size, 1), (1, *windows.stride, 1), ((0, 0), *windows.pads(spatial), (0, 0))
-    totals, counts = (jax.lax.reduce_window(each, 0.0, jax.lax.add, *places) for each in (x, jnp.ones_like(x)))
+
+    @jax.jit
+    def compared(x, dy):
+        y, pull = jax.vjp(lambda x: avg_pool(x, windows, count_include_pad), x)
+        sums = [jax.lax.reduce_window(each, 0.0, jax.lax.add, *places) for each in (x, jnp.ones_like(x))]
+        return y, avg_pool_gradient(dy, windows, spatial, count_include_pad), pull(dy)[0], *sums
+
+    y, mine, automatic, totals, counts = compared(x, dy)
+    np.testing.assert_allclose(mine, automatic, rtol=1e-12, atol=1e-14)
     counts = windows.size[0] * windows.size[1] if count_include_pad else counts
     np.testing.assert_allclose(y, totals / counts, rtol=1e-12)

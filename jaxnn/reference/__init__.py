@@ -1,11 +1,11 @@
-"""The mathematics of jaxnn once more, in NumPy: slow where that is plainer, obviously right, and written on its own.
+"""The mathematics of jaxnn again, in NumPy: slow where that is plainer, obviously right, and written independently.
 
-Same names, same trees of params, and whatever is random is an argument: first params, the orders of the examples, the
-masks of Dropout, the draws of an augmentation. What is compiled is held against what stands here.
+Same names, same trees of params, and whatever is random is an argument: the first params, the orders of the examples,
+the masks of Dropout, the draws of an augmentation. The tests compare the compiled code with this.
 
 neurons.py has the textbook network neuron by neuron; the other modules are its vectorised form, for every layer,
-combinator, loss, penalty, update rule, schedule, augmentation and loop; perceptron.py, to be imported by its own name,
-what came before. Nothing here checks its arguments, which is jaxnn's business.
+combinator, loss, penalty, update rule, schedule, augmentation and loop. perceptron.py has what came before it, and is
+imported by its own name. Nothing here checks its arguments: jaxnn does.
 """
 
 from jaxnn.reference import augment, neurons, schedules

@@ -1,4 +1,4 @@
-"""NumPy twins of the activation functions: the value and the derivative, by the definition, in all of x at once.
+"""NumPy twins of the activation functions: the value and the derivative by their definitions, for all of x at once.
 
 The protocol is that of layers.py.
 """
@@ -90,7 +90,7 @@ class LeakyReLU:
 class PReLU:
     """y = x where x > 0, slope x where x <= 0;  dy/dx = 1 and slope there, dy/dslope = x where x <= 0.
 
-    A slope for each feature, or one for all: as many as there are in params.
+    One slope for each feature, or one for all, as params have it.
     """
 
     def forward(
@@ -175,7 +175,7 @@ class GELU:
 
     def _phi(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not self.approximate:
-            erf = np.array([math.erf(each) for each in (x / math.sqrt(2)).ravel()]).reshape(x.shape)
+            erf = np.array([math.erf(z) for z in (x / math.sqrt(2)).ravel()]).reshape(x.shape)
             return (1 + erf) / 2, np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
         t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
         du = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)

@@ -18,28 +18,28 @@ def map_tree(f: Callable, tree: Tree, *others: Tree) -> Tree:
 
 
 def map_named(f: Callable, tree: Tree, *others: Tree, name: str = "") -> Tree:
-    """f(name, leaf, ...), where name is that of the field a leaf stands in; "" in a plain tuple."""
+    """f(name, leaf, ...) at each leaf, where name is that of the field the leaf is in; "" in a plain tuple."""
     if tree is None:
         return None
     if not isinstance(tree, tuple):
         return f(name, tree, *others)
     names = getattr(tree, "_fields", [""] * len(tree))
-    children = [map_named(f, *each, name=field) for field, *each in zip(names, tree, *others, strict=True)]
+    children = [map_named(f, *subtrees, name=field) for field, *subtrees in zip(names, tree, *others, strict=True)]
     return type(tree)(*children) if hasattr(tree, "_fields") else tuple(children)
 
 
 def leaves(tree: Tree) -> list[np.ndarray]:
     """A tree's arrays, from left to right."""
-    found = []
-    map_tree(found.append, tree)
-    return found
+    arrays = []
+    map_tree(arrays.append, tree)
+    return arrays
 
 
 def weights(tree: Tree) -> list[np.ndarray]:
     """The arrays in fields named `weight`: what penalties and weight decay act on."""
-    found = []
-    map_named(lambda name, leaf: found.append(leaf) if name == "weight" else None, tree)
-    return found
+    arrays = []
+    map_named(lambda name, leaf: arrays.append(leaf) if name == "weight" else None, tree)
+    return arrays
 
 
 def zeros_like(tree: Tree) -> Tree:

@@ -2,7 +2,7 @@
 
     augment(draws, x, target) -> (x, target)        draws as jaxnn's `draw` gives them, one for each example
 
-x is (B, H, W, C). Values are reckoned in float64; integers are the nearest, inside the range of their dtype.
+x is (B, H, W, C). Values are computed in float64; integer results are rounded and kept in the range of their dtype.
 """
 
 import math
@@ -32,7 +32,7 @@ class Compose:
 
 @dataclass(frozen=True)
 class Flip:
-    """draws[b]: whether the columns of image b come in the opposite order."""
+    """draws[b]: whether the columns of image b are reversed."""
 
     probability: float = 0.5
 
@@ -77,8 +77,9 @@ class Shift:
 class Rotate:
     """draws[b]: by how many degrees image b turns, anticlockwise.
 
-    A pixel of y, seen from the centre with the axes (right, up), came from where the opposite turn takes it. What is
-    there is the mean of the pixels around, each by (1 - its distance down) (1 - its distance to the right).
+    A pixel of y, seen from the centre with the axes (right, up), came from the place to which the opposite turn takes
+    it. Its value is the weighted sum of the pixels around that place, each with the weight (1 - its distance down)
+    (1 - its distance to the right).
     """
 
     degrees: float = 15.0
@@ -150,7 +151,7 @@ def _inside(x: np.ndarray, i: int, j: int) -> bool:
 
 
 def _as(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """In x's dtype; integers are the nearest that it holds."""
+    """The values in x's dtype; an integer dtype gets the nearest number that it holds."""
     if x.dtype.kind in "iu":
         values = np.clip(np.rint(values), np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
     return values.astype(x.dtype)

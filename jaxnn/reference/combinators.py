@@ -65,12 +65,12 @@ class Branches:
     def backward(self, params: tuple, cache: list, dy: np.ndarray) -> Backward:
         dparams, dx, begin = [], None, 0
         for layer, layer_params, (layer_cache, width) in zip(self.layers, params, cache, strict=True):
-            part = dy[..., begin : begin + width] if self.merge == "concatenate" else dy
+            layer_dy = dy[..., begin : begin + width] if self.merge == "concatenate" else dy
             begin += width
-            dlayer, dx_of_it = layer.backward(layer_params, layer_cache, part)
-            dparams.append(dlayer)
-            if dx_of_it is not None:
-                dx = dx_of_it if dx is None else dx + dx_of_it
+            layer_dparams, layer_dx = layer.backward(layer_params, layer_cache, layer_dy)
+            dparams.append(layer_dparams)
+            if layer_dx is not None:
+                dx = layer_dx if dx is None else dx + layer_dx
         return Backward(tuple(dparams), dx)
 
 
@@ -104,8 +104,8 @@ class Repeat:
     ) -> Forward:
         states, caches = [], []
         for depth in range(self.n):
-            here = _slice(params.inner, depth), _slice(state.inner, depth)
-            x, new_state, cache = self.inner.forward(*here, x, masks=masks, train=train)
+            own_params, own_state = _slice(params.inner, depth), _slice(state.inner, depth)
+            x, new_state, cache = self.inner.forward(own_params, own_state, x, masks=masks, train=train)
             states.append(new_state)
             caches.append(cache)
         return Forward(x, Inner(_stacked(states)), caches)
@@ -119,7 +119,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Remat:
-    """y = f(x). It keeps f's cache like any other: what jaxnn saves in memory must not be seen in the numbers."""
+    """y = f(x). It keeps f's cache: the memory that jaxnn saves by computing it again must not change the numbers."""
 
     inner: Any
 

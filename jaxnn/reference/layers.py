@@ -1,7 +1,7 @@
 """NumPy twins of the layers: forward by the definition, backward by the chain rule as a textbook writes it.
 
-They have the protocol of jaxnn, with one difference: chance is an argument. `masks` is an iterator, and each Dropout
-that drops takes its next mask from it, in forward order. Arguments aren't checked.
+They have the protocol of jaxnn, with one difference: what is random is an argument. `masks` is an iterator, from which
+each Dropout that drops takes the next mask, in forward order. Arguments aren't checked.
 
 Shapes: x (B, ...); a row is what the last axis holds.
 """
@@ -56,7 +56,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Rescale:
-    """y = scale x + shift;  dx = scale dy, None where x is of integers, which become `dtype`, None for float64."""
+    """y = scale x + shift;  dx = scale dy. Where x is integer, dx is None and y is in `dtype`; None is float64."""
 
     scale: float = 1.0
     shift: float = 0.0

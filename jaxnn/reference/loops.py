@@ -1,4 +1,4 @@
-"""NumPy twins of the three loops: how many examples have a say in one step.
+"""NumPy twins of the three loops, which differ in how many examples one step takes.
 
 Params, and the orders in which the epochs visit the examples, are arguments; so are the masks of Dropout, one after
 another for the whole run. `data` is (x, target) or (x, target, weights).
@@ -103,8 +103,8 @@ def sgd(
     for order in orders:
         sums = np.zeros(2)
         for i in order:
-            one = slice(i, i + 1)
-            result = gradient(params, state, x[one], target[one], weights=weights[one], masks=masks)
+            row = slice(i, i + 1)
+            result = gradient(params, state, x[row], target[row], weights=weights[row], masks=masks)
             updates, update_state = update.update(result.grads, update_state, params)
             params, state = apply_updates(params, updates), result.state
             sums += weights[i] * np.array([result.loss, result.penalty])
@@ -113,7 +113,7 @@ def sgd(
 
 
 def _weighted(data: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(x, target, weights), each weight 1 where there are none."""
+    """(x, target, weights), where all weights are 1 if data has none."""
     x, target, *weights = data
     return x, target, weights[0] if weights else np.ones(len(x))
 

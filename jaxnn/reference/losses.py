@@ -41,7 +41,7 @@ class AbsoluteError:
 
 @dataclass(frozen=True)
 class Huber:
-    """l = sum_k h(r_k), r = y - t, with h(r) = r^2 / 2 up to delta, and from there on the line that goes on from it.
+    """l = sum_k h(r_k), r = y - t, with h(r) = r^2 / 2 up to delta, and its tangent beyond.
 
     h(r) = delta^2 / 2 + delta (|r| - delta) where |r| > delta;  dl/dy_k = r_k, and delta sign(r_k) there.
     """
@@ -67,7 +67,7 @@ class SoftmaxCrossEntropy:
 
     dl/dlog p_k = -t_k, where z_k reaches log p_k itself, and every log p_j through the sum, whose derivative is p_k:
         dl/dz_k = -t_k - p_k sum_j (-t_j)
-    A target is a label (B,) or a distribution (B, K), of which smoothing s gives t_k (1 - s) + s/K sum_j t_j.
+    A target is a label (B,) or a distribution (B, K); smoothing s makes t_k into t_k (1 - s) + s/K sum_j t_j.
     """
 
     label_smoothing: float = 0.0
@@ -91,7 +91,7 @@ class SigmoidCrossEntropy:
     """l = -sum_k (t_k log p_k + (1 - t_k) log(1 - p_k)), with p = 1 / (1 + e^-z) and 1 - p = 1 / (1 + e^z).
 
     dlog p/dz = 1 - p and dlog(1 - p)/dz = -p:  dl/dz = -(t (1 - p) - (1 - t) p).
-    A target is like z or a label (B,); smoothing s makes it t (1 - s) + s/2.
+    A target has z's shape or is a label (B,); smoothing s makes t into t (1 - s) + s/2.
     """
 
     label_smoothing: float = 0.0

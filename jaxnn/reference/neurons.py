@@ -6,7 +6,7 @@ neuron j, b[j] the bias of neuron j. An example x and its target t are vectors, 
 The error term of a neuron is delta_j = -dE/dnet_j, minus the derivative of E with respect to its net input
 net_j = sum_i w_ij a_i + b_j. jaxnn's error terms have the opposite sign, that of the gradient.
 
-Source: hanbingtao, part 3; the equation numbers are its.
+Source: hanbingtao, part 3, with its equation numbers.
 """
 
 import math

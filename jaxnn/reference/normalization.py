@@ -1,9 +1,9 @@
 """NumPy twins of the normalisations: forward by the definition, set by set; backward by the chain rule.
 
 A set is what is normalised together: in LayerNorm the last axes of an example, in GroupNorm a group of its channels, in
-RMSNorm a row; in BatchNorm all that a feature is in the rows. A row is what the last axis holds.
+RMSNorm a row; in BatchNorm one feature's values in all rows. A row is what the last axis holds.
 
-Within an example backward takes the matrix of a set: n numbers x with s = 1 / sqrt(var + epsilon), x^ = (x - mu) s have
+Within an example backward uses a set's Jacobian: n numbers x with s = 1 / sqrt(var + epsilon), x^ = (x - mu) s have
     dmu/dx_j = 1/n        dvar/dx_j = 2/n (x_j - mu)        ds/dx_j = -1/2 s^3 dvar/dx_j
     dx^_i/dx_j = s (1[i = j] - dmu/dx_j) + (x_i - mu) ds/dx_j
 """
@@ -35,7 +35,7 @@ class BatchNormState(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """y = scale (x - mu) / sqrt(var + epsilon) + bias, with mu and var of the rows in training, running in evaluation.
+    """y = scale (x - mu) / sqrt(var + epsilon) + bias; mu and var are the rows' in training, running in evaluation.
 
     Backward, with x^ = (x - mu) / sqrt(var + epsilon), dx^ = scale dy, and R rows (Ioffe and Szegedy 2015, section 3):
         dbias = sum dy        dscale = sum dy x^
@@ -83,7 +83,7 @@ class BatchNorm:
 
 
 class _SetBySet:
-    """Forward and backward of what has `sets`, where each lies in x, and of one set `normalized` and its `jacobian`."""
+    """Forward and backward from `sets`, the place of each set in x, and one set's `normalized` and `jacobian`."""
 
     def forward(
         self: Any, params: NormParams, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False

@@ -35,13 +35,13 @@ class l1:
 
 
 def penalty_value(penalty: Any, params: Tree) -> float:
-    return sum(each.value(params) for each in _penalties(penalty))
+    return sum(part.value(params) for part in _penalties(penalty))
 
 
 def penalty_gradient(penalty: Any, params: Tree) -> Tree:
     total = zeros_like(params)
-    for each in _penalties(penalty):
-        total = map_tree(np.add, total, each.gradient(params))
+    for part in _penalties(penalty):
+        total = map_tree(np.add, total, part.gradient(params))
     return total
 
 

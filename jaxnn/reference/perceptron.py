@@ -1,6 +1,6 @@
 """NumPy twin of jaxnn/perceptron.py: the same names in float64, loops over examples and inputs spelled out.
 
-To be read beside a textbook and held against the compiled version; it checks no arguments.
+To be read beside a textbook and compared with the compiled version; it checks no arguments.
 """
 
 from typing import NamedTuple
@@ -69,7 +69,7 @@ def train_perceptron(x, t, *, learning_rate, epochs, at_zero=0, start=None):
 
 
 def find_cycle(trace):
-    """(first epoch, period), epochs counted from 1, or None: each epoch is held against all before it."""
+    """(first epoch, period), epochs counted from 1, or None: each epoch is compared with all before it."""
     for later in range(len(trace.mistakes)):
         if trace.mistakes[later] == 0:
             return None
@@ -138,7 +138,7 @@ def stable_learning_rate(x):
 
 
 def _start(start, x):
-    """A copy, since the loops write into it."""
+    """A copy, because the loops write into it."""
     if start is None:
         return np.zeros(len(x[0])), 0.0
     return np.array(start.w, dtype=np.float64), float(start.b)

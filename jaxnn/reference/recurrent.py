@@ -1,4 +1,4 @@
-"""NumPy twins of recurrence: a loop over time, in it a loop over examples, and gate by gate. Params as in jaxnn.
+"""NumPy twins of recurrence: a loop over time, inside it a loop over examples, gate by gate. Params as in jaxnn.
 
 Vectors are rows: x (N,) and h (H,) are those of one example at one step.
 """
@@ -173,10 +173,10 @@ class GRUCell:
 class Recurrent:
     """carry, y_t = cell(carry, x_t) for t = 0 ... T-1; y is (B, T, H), or the last y_t without `sequence`.
 
-    With `reverse` the same of x from its end to its start, and y turned back.
+    With `reverse` the cell goes over x from its end to its start, and y is reversed back.
 
-    Backward goes from the last step to the first, hands dcarry from step to step, and adds up what each step gives to
-    dparams. With `truncation` k, dcarry isn't handed on from step t to t - 1 where k divides t.
+    Backward goes from the last step to the first, passes dcarry from step to step, and sums the dparams of all steps.
+    With `truncation` k, dcarry isn't passed on from step t to t - 1 where k divides t.
     """
 
     inner: Any

@@ -30,14 +30,14 @@ MODULES = (
     updates,
     augment,
 )
-# Their parts are arguments one by one.
+# Their constructors take the parts one by one.
 OF_SEVERAL = (combinators.Serial, combinators.Branches, updates.chain, augment.Compose)
 
 
 def twin(recipe: Any) -> Any:
-    """The object of the same name and the same numbers: of a layer, loss, penalty, rule, schedule or the like.
+    """The object of the same name and the same numbers, for a layer, loss, penalty, rule, schedule or the like.
 
-    Tuples, such as of penalties, item by item; None and plain numbers are their own twins.
+    Of a tuple, such as one of penalties, the twin is a tuple of twins; None and plain numbers are their own twins.
     Raises: TypeError if nothing here has that name.
 
     >>> import jaxnn

@@ -91,7 +91,7 @@ class adam:
 
 @dataclass(frozen=True)
 class adamw:
-    """Adam's update, and beside it -eta lambda W on fields named `weight`."""
+    """Adam's update, and in addition -eta lambda W on fields named `weight`."""
 
     learning_rate: Any
     b1: float = 0.9

@@ -1,6 +1,6 @@
-"""The layers that slide a window, by their definitions: one loop over the windows, one over the places in a window.
+"""NumPy twins of the layers that slide a window: one loop over the windows, one over the places in a window.
 
-x is (B, L, C) or (B, H, W, C); what follows is written for any number of spatial axes. Where a window reaches over the
+x is (B, L, C) or (B, H, W, C); the code is written for any number of spatial axes. Where a window reaches over the
 edge of x, it sees zeros, or, in pooling, nothing.
 """
 
@@ -33,8 +33,8 @@ class Windows:
     def __init__(self, layer: Any, spatial: Place) -> None:
         n_axes = len(spatial)
         self.size, self.stride, self.dilation = (
-            each if isinstance(each, tuple) else (each,) * n_axes
-            for each in (layer.window, layer.window if layer.stride is None else layer.stride, layer.dilation)
+            value if isinstance(value, tuple) else (value,) * n_axes
+            for value in (layer.window, layer.window if layer.stride is None else layer.stride, layer.dilation)
         )
         self.spatial = spatial
         self.pads = [self._pad(layer.padding, axis) for axis in range(n_axes)]
@@ -61,7 +61,7 @@ class Windows:
         return product(*map(range, self.counts))
 
     def taps(self, window: Place) -> Iterator[tuple[Place, Place]]:
-        """(place in the window, place in x) of every place in a window that is inside of x."""
+        """(place in the window, place in x) of every place in a window that is inside x."""
         for tap in product(*map(range, self.size)):
             place = tuple(
                 s * i + d * u - low
@@ -105,10 +105,10 @@ class _Conv:
         return Backward(ConvParams(dweight, dbias), dx)
 
     def _meetings(self, n_in: int) -> Iterator[tuple[slice, slice]]:
-        """The channels and the outputs of each group, which see one another alone."""
-        of_in, of_out = n_in // self.groups, self.n_out // self.groups
+        """The channels and the outputs of each group: these outputs see only these channels."""
+        n_inputs, n_outputs = n_in // self.groups, self.n_out // self.groups
         for g in range(self.groups):
-            yield slice(g * of_in, (g + 1) * of_in), slice(g * of_out, (g + 1) * of_out)
+            yield slice(g * n_inputs, (g + 1) * n_inputs), slice(g * n_outputs, (g + 1) * n_outputs)
 
 
 class Conv1D(_Conv):
@@ -116,7 +116,7 @@ class Conv1D(_Conv):
 
 
 class Conv2D(_Conv):
-    """As `Conv1D`, with windows on an image."""
+    """As `Conv1D`, with windows over an image."""
 
 
 @dataclass(frozen=True)
@@ -156,16 +156,16 @@ class _LocallyConnected:
 
 
 class LocallyConnected1D(_LocallyConnected):
-    """As `Conv1D`, with a weight and a bias for every window of its own: dW of a window is its own product, no sum."""
+    """As `Conv1D`, but each window has its own weight and bias: dW of a window is its own product, without a sum."""
 
 
 class LocallyConnected2D(_LocallyConnected):
-    """As `LocallyConnected1D`, with windows on an image."""
+    """As `LocallyConnected1D`, with windows over an image."""
 
 
 @dataclass(frozen=True)
 class MaxPool:
-    """y[i] = the largest x in window i, each channel for itself;  dx is dy[i] at the first place that has it."""
+    """y[i] = the largest x in window i, channel by channel;  dx is dy[i] at the first place that has it."""
 
     window: Any = 2
     stride: Any = None
@@ -227,7 +227,7 @@ class AvgPool:
 
 @dataclass(frozen=True)
 class GlobalAvgPool:
-    """y = the mean of x over all its places, each channel for itself;  dx = dy / n everywhere."""
+    """y = the mean of x over all its places, channel by channel;  dx = dy / n everywhere."""
 
     def forward(
         self, params: Tree, state: Tree, x: np.ndarray, *, masks: Masks = NO_MASKS, train: bool = False
@@ -236,5 +236,5 @@ class GlobalAvgPool:
 
     def backward(self, params: Tree, cache: tuple, dy: np.ndarray) -> Backward:
         n_places = int(np.prod(cache[1:-1]))
-        each = dy.reshape(len(dy), *[1] * (len(cache) - 2), -1) / n_places
-        return Backward((), np.broadcast_to(each, cache).copy())
+        share = dy.reshape(len(dy), *[1] * (len(cache) - 2), -1) / n_places
+        return Backward((), np.broadcast_to(share, cache).copy())

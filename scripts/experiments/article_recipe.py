@@ -6,7 +6,8 @@ Raw pixels, 0 to 255, saturate nearly all hidden units before the first step (sa
 sees a step eta delta |x|^2 of its z, thousands, and is flat from then on, for all images alike. The loss stays above
 that of outputs that don't depend on the image: 10 / 2 times the variance of a target, if they are the best ones, 0.288.
 
-Dividing by 255 cures it. Batch normalisation cures it too, without: it has mini-batches, for it couples their rows.
+Dividing by 255 cures it. Batch normalisation cures it too, without dividing; it has mini-batches, for it couples their
+rows.
 
 Where the notes are loose: early stopping there reads the test set. Here validation images are held out for what is to
 be chosen, and the test is read once.
@@ -17,7 +18,7 @@ Fashion-MNIST stands in for MNIST: 5,120 training images for the curves, all 55,
 All seeds meet the examples in one order: the intervals are those over initial weights.
 Expect with raw pixels an accuracy of 0.1 to 0.3 (chance is 0.1), and a loss of 0.44, which no constant output need
 have; with pixels divided by 255 a loss of 0.08 and 64 points more of accuracy, with batch normalisation 0.10 and 63; on
-the test images 83.5 %, where validation foretells 84.3 %.
+the test images 83.5 %, where validation predicts 84.3 %.
 Source: PRINCIPLES section 0, facts 1 and 2; D6; 2.3 (hanbingtao, part 3); 4, correction 26.
 """
 
@@ -40,7 +41,7 @@ def experiment(claims, quick, seed):
     data = load("fashion-mnist")
     n, epochs = (1_024, 2) if quick else (5_120, 4)
     images, labels = data.train
-    train, validation = (images[:n], labels[:n]), tuple(each[: 1_024 if quick else None] for each in data.validation)
+    train, validation = (images[:n], labels[:n]), tuple(split[: 1_024 if quick else None] for split in data.validation)
     keys = jax.random.split(jax.random.key(seed), 6)
     some, n_networks = (200, 8) if quick else (1_000, 16)
     before = slopes_before_training("raw pixels", images[:some], keys[0], n_networks)
@@ -79,8 +80,8 @@ def claim_the_test(claims, data, keys):
     runs, _ = jaxnn.ensemble(jaxnn.sgd, PLAIN, LOSS, train, keys=keys, update=RULE, epochs=1, block=64)
 
     def accuracy(split):
-        held_out, each = examples(*split, 1 / 255), [jaxnn.member(runs, i) for i in range(len(keys))]
-        return np.mean([jaxnn.evaluate(PLAIN, LOSS, run.params, run.state, held_out).metric for run in each])
+        held_out, members = examples(*split, 1 / 255), [jaxnn.member(runs, i) for i in range(len(keys))]
+        return np.mean([jaxnn.evaluate(PLAIN, LOSS, run.params, run.state, held_out).metric for run in members])
 
     expected, measured = accuracy(data.validation), accuracy(data.test)
     n = 1 / (1 / len(data.validation[0]) + 1 / len(data.test[0]))
@@ -90,8 +91,8 @@ def claim_the_test(claims, data, keys):
 
 def drawn(losses, accuracies, n_examples):
     figure, (loss, accuracy) = panels(2, width=5.6, height=4.2)
-    for axes, found in ((loss, losses), (accuracy, accuracies)):
-        for name, curves in found.items():
+    for axes, curves_by_name in ((loss, losses), (accuracy, accuracies)):
+        for name, curves in curves_by_name.items():
             seen = n_examples * np.arange(1, 1 + curves.shape[1])
             axes.plot(seen, curves.T, color=COLOURS[name], alpha=0.3, linewidth=1)
             axes.plot(seen, curves.mean(axis=0), "o-", color=COLOURS[name], label=name)

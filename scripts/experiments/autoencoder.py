@@ -5,7 +5,7 @@ All 256 codes of 8 bits go through three hidden units. In their space the output
 back more than 93 codes, 36.33 %. By hand one can have 48: the hidden units count the ones of 3, 3 and 2 bits, and of
 each group all "first j bits" come back, 4 x 4 x 3.
 
-Squared error rests content with some bits of every code. The loss
+Squared error is satisfied with some bits of every code. The loss
 
     1 - prod_k p_k,  where p_k = sigmoid(z_k) for a bit that is on and sigmoid(-z_k) for one that is off
 

@@ -14,7 +14,7 @@ n = 256 and B = 128, isn't 1.211 a bit off: the first layer has 0.707, for its i
 
     python scripts/experiments/batch_norm_explosion.py                          (5 s on 2 cores; --quick 2 s)
 
-Expect 1.19 a layer at n = 256, where 1.191 is foretold, and 1.193 at n = 1024, where 1.194 is.
+Expect 1.19 a layer at n = 256, where 1.191 is predicted, and 1.193 at n = 1024, where 1.194 is.
 Source: PRINCIPLES D6, section 4 (13, 14); Yang et al. 2019.
 """
 
@@ -60,31 +60,32 @@ def batch_normalised(width):
 
 def with_batches(claims, keys, widths):
     """By width: log |delta| from bottom to top over that at the top, (n_seeds, DEPTH + 1)."""
-    found = {}
+    measurements = {}
     for width, n_seeds in widths.items():
         measured, _ = error_terms(keys[:n_seeds], block=normalised(width), rows=BATCH, width=width)
-        found[width], logs = relative(measured), batch_normalised(width)
+        measurements[width], logs = relative(measured), batch_normalised(width)
         # The theory has the first order of 1 / n: the next one is well below 1 / n itself.
         statement = f"batch normalisation, n = {width}, B = {BATCH}: factor a layer"
-        claims.mean(statement, np.exp(found[width][:, 0] / DEPTH), np.exp(logs.mean()), room=1 / width)
-    return found
+        claims.mean(statement, np.exp(measurements[width][:, 0] / DEPTH), np.exp(logs.mean()), room=1 / width)
+    return measurements
 
 
-def drawn(found):
-    figure, (whole, each) = panels(2, width=5.4, height=4.2)
+def drawn(measurements):
+    figure, (whole, a_layer) = panels(2, width=5.4, height=4.2)
     layers, limit = np.arange(DEPTH + 1), np.sqrt(np.pi / (np.pi - 1))
-    for (width, measured), colour, size in zip(found.items(), (ORANGE, BLUE), (7, 3), strict=False):
+    for (width, measured), colour, size in zip(measurements.items(), (ORANGE, BLUE), (7, 3), strict=False):
         look = {"color": colour, "markersize": size, "label": f"n = {width}, B = {BATCH}"}
         logs = batch_normalised(width)
         whole.semilogy(layers, np.exp(measured.mean(axis=0)), "o", **look)
         whole.semilogy(layers, np.exp(upwards(logs)), **PREDICTED)
-        each.plot(layers[2:], np.exp(-np.diff(measured, axis=1).mean(axis=0))[1:], "o", **(look | {"markersize": 4}))
-        each.plot(layers[2:], np.exp(logs)[1:], **PREDICTED)
-    each.axhline(limit, color="gray", linestyle=":", label="$\\sqrt{\\pi / (\\pi - 1)}$")
+        a_layer.plot(layers[2:], np.exp(-np.diff(measured, axis=1).mean(axis=0))[1:], "o", **(look | {"markersize": 4}))
+        a_layer.plot(layers[2:], np.exp(logs)[1:], **PREDICTED)
+    a_layer.axhline(limit, color="gray", linestyle=":", label="$\\sqrt{\\pi / (\\pi - 1)}$")
     whole.set(xlabel="layers below", ylabel="$|\\partial E / \\partial x|$, over that at the top")
     whole.set(title="Batch normalisation explodes")
-    each.set(ylim=(1.195, 1.23), xlabel="layer", ylabel="factor of that layer", title="All layers but the first (0.7)")
-    for panel in (whole, each):
+    a_layer.set(ylim=(1.195, 1.23), xlabel="layer", ylabel="factor of that layer")
+    a_layer.set_title("All layers but the first (0.7)")
+    for panel in (whole, a_layer):
         panel.plot([], [], **PREDICTED, label="theory")
     return figure
 

@@ -30,7 +30,7 @@ from scipy import stats
 CONFIDENCE = 0.999
 SEED = 20240  # of CI and of the gallery
 
-# Okabe and Ito's colours, told apart by all; PREDICTED is for the theory's lines.
+# Okabe and Ito's colours, which all readers can distinguish; PREDICTED is for the theory's lines.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, RED, YELLOW = "#56B4E9", "#D55E00", "#F0E442"
 PREDICTED = {"color": "black", "linestyle": "--", "linewidth": 1.2}
@@ -98,7 +98,7 @@ class Claims:
         self._add(statement, f"{predicted:.4f}", f"{hits / tries:.4f}", within, low <= predicted <= high)
 
     def _add(self, statement, predicted, measured, within, holds, unit=""):
-        shown = [f"{_number(each)} {unit}".strip() for each in (predicted, measured)]
+        shown = [f"{_number(value)} {unit}".strip() for value in (predicted, measured)]
         self.rows.append(Claim(statement, *shown, within, bool(holds)))
 
 
@@ -124,7 +124,7 @@ def main(doc, experiment):
     seconds = time.perf_counter() - began
     options.output.mkdir(parents=True, exist_ok=True)
     with_legends(figure).savefig(options.output / f"{topic}.png", dpi=120)
-    found = {
+    report = {
         "topic": topic,
         "seed": seed,
         "quick": options.quick,
@@ -132,7 +132,7 @@ def main(doc, experiment):
         "environment": {"python": platform.python_version(), "jax": version("jax"), "backend": jax.default_backend()},
         "claims": [row._asdict() for row in claims.rows],
     }
-    (options.output / f"{topic}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (options.output / f"{topic}.json").write_text(json.dumps(report, indent=1) + "\n")
     print(as_text(claims.rows))
     n_failed = sum(not row.holds for row in claims.rows)
     print(f"{topic}: {len(claims.rows) - n_failed} of {len(claims.rows)} claims hold, seed {seed}, {seconds:.0f} s")
@@ -151,9 +151,9 @@ def panels(columns=1, rows=1, width=4.6, height=3.8):
     """(figure, axes) in the gallery's style; axes one by one, in reading order."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for each in axes:
-        each.grid(alpha=0.25)
-        each.spines[["top", "right"]].set_visible(False)
+    for panel in axes:
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 

@@ -5,7 +5,7 @@ clipping is by norm, and doesn't. By value, at c deviations of a Gaussian gradie
 
     P(|g| < c) / sqrt(E clip(g)^2),    down to sqrt(2/pi) = 0.80 for small c.
 
-On a cliff, (w^20 - 1/2)^2 / 2 at w = 1.3, gradient descent jumps out of the numbers in three steps; clipped, no step
+On a cliff, (w^20 - 1/2)^2 / 2 at w = 1.3, gradient descent overflows in three steps; clipped, no step
 is longer than eta theta. The notes' other remedy, a weight norm term, limits an explosion only in part: a penalty,
 w <- (1 - eta alpha) w, needs ln(1.3) / (eta alpha) steps to bring w below 1, and the jump is earlier.
 

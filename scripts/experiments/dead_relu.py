@@ -1,8 +1,8 @@
 """Dead ReLU: a deep narrow network may be born dead, and how often follows from width and depth alone.
 
 What kills a network is a layer whose N units are all off: behind it the output is constant, before it the gradient is
-exactly 0. With weights and biases drawn evenly about 0 a unit is off at one input with probability 1/2, whatever came
-before, so with L layers (L - 1 hidden ones and the output)
+exactly 0. With weights and biases drawn symmetrically about 0 a unit is off at one input with probability 1/2, whatever
+came before, so with L layers (L - 1 hidden ones and the output)
 
     P(dead) = 1 - (1 - 2^-N)^(L-1).                Biases needn't be 0: that they are symmetric is enough.
 

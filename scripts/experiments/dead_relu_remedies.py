@@ -1,7 +1,7 @@
 """Dead ReLU, remedies: LeakyReLU is never born dead, positive biases help some, training wakes no dead net.
 
 A positive first bias b helps, z_i ~ N(b, 2 |h|^2 / N), but less the deeper the layer, for |h| grows by it: a Markov
-chain of |h| tells how much,
+chain of |h| says how much,
 
     P(alive | |h|) = E [P(alive | |h'|); |h'| > 0],    h'_i = max(0, z_i),    with one layer less on the right.
 

@@ -56,21 +56,21 @@ def experiment(claims, quick, seed):
 
     depths = (DEEP,) if quick else (3, DEEP)
     kinds = list(LAYERS)[:2] if quick else list(LAYERS)
-    found = {
+    results = {
         kind: [trained(network(kind, depth), data, keys, RATES[:1] if quick else RATES) for depth in depths]
         for kind in kinds
     }
-    accuracy = {kind: of_depths[-1].metric for kind, of_depths in found.items()}
+    accuracy = {kind: by_depth[-1].metric for kind, by_depth in results.items()}
     claims.mean_at_least(f"ReLU, 2/n, {DEEP} layers: training accuracy", accuracy["ReLU, 2/n"], 0.9)
     gained = accuracy["ReLU, 2/n"] - accuracy["ReLU, 1/n"]
     claims.mean_at_least(f"ReLU, 2/n, {DEEP} layers: accuracy above that with 1/n", gained, 0.5)
     if not quick:
-        below = 1 - found["sigmoid, 1/n"][-1].loss.mean() / stats.entropy(np.bincount(labels))
+        below = 1 - results["sigmoid, 1/n"][-1].loss.mean() / stats.entropy(np.bincount(labels))
         claims.at_most(f"sigmoid, 1/n, {DEEP} layers: loss below the labels' entropy, relative", below, 0.01)
         for kind in ("sigmoid, batch norm", "sigmoid, residual"):
             gained = accuracy[kind] - accuracy["sigmoid, 1/n"]
             claims.mean_at_least(f"{kind}, {DEEP} layers: accuracy above that without", gained, 0)
-    return drawn(depths, found, {kind: error_terms(network(kind, DEEP), data, keys) for kind in kinds})
+    return drawn(depths, results, {kind: error_terms(network(kind, DEEP), data, keys) for kind in kinds})
 
 
 def network(kind, depth):
@@ -117,25 +117,25 @@ def error_terms(net, data, keys):
         return np.asarray(measured(keys))
 
 
-def drawn(depths, found, terms):
+def drawn(depths, results, terms):
     figure, (sizes, accuracy) = panels(columns=2, width=5.4)
     layers = 1 + np.arange(DEEP)
     colors = dict(zip(LAYERS, (BLUE, ORANGE, RED, GREEN, PURPLE), strict=True))
-    for kind, each in terms.items():
-        relative = each / each[:, -1:]
+    for kind, lengths in terms.items():
+        relative = lengths / lengths[:, -1:]
         sizes.semilogy(layers, relative.T, color=colors[kind], linewidth=0.5, alpha=0.6)
         sizes.plot([], [], color=colors[kind], label=kind)
     sizes.axhline(1, **PREDICTED, label=r"$1$ and $2^{-1/2}$ a layer")
     sizes.plot(layers, 2 ** ((layers - DEEP) / 2), **PREDICTED)
     sizes.set(xlabel="layer", ylabel="error term / that of the last layer", title=f"before training, {N_SEEDS} seeds")
     for i, depth in enumerate(depths):
-        accuracies = [100 * of_depths[i].metric for of_depths in found.values()]
-        places, shade = np.arange(len(found)) + 0.4 * i, 0.45 + 0.55 * (depth == DEEP)
+        accuracies = [100 * by_depth[i].metric for by_depth in results.values()]
+        places, shade = np.arange(len(results)) + 0.4 * i, 0.45 + 0.55 * (depth == DEEP)
         bars = {"yerr": list(map(half_width, accuracies)), "capsize": 3, "alpha": shade}
-        accuracy.bar(places, np.mean(accuracies, axis=1), 0.38, color=list(map(colors.get, found)), **bars)
+        accuracy.bar(places, np.mean(accuracies, axis=1), 0.38, color=list(map(colors.get, results)), **bars)
     accuracy.axhline(10, **PREDICTED, label="chance")
-    names = [kind.replace(", ", ",\n") for kind in found]
-    accuracy.set_xticks(np.arange(len(found)) + 0.2 * (len(depths) - 1), names, fontsize=8)
+    names = [kind.replace(", ", ",\n") for kind in results]
+    accuracy.set_xticks(np.arange(len(results)) + 0.2 * (len(depths) - 1), names, fontsize=8)
     depth_names = " and ".join(map(str, depths))
     accuracy.set(ylabel="training accuracy in %", ylim=(0, 115), yticks=range(0, 101, 20))
     accuracy.set_title(f"after training, {depth_names} hidden layers, at each one's best rate", fontsize=10)

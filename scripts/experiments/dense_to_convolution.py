@@ -1,4 +1,4 @@
-"""A convolution is a dense layer whose matrix is zero outside of a band and equal along its diagonals.
+"""A convolution is a dense layer whose matrix is zero outside a band and equal along its diagonals.
 
 The notes give three faults of fully connected layers on images, and local connections, shared weights and pooling as
 the cure: one matrix, more and more of it fixed. Pooling has a script of its own. What holds of the others, exactly:
@@ -6,7 +6,7 @@ the cure: one matrix, more and more of it fixed. Pooling has a script of its own
 1. Parameters. A dense layer of M outputs has (side^2 C + 1) M: linear in the pixels and quadratic in the side, not
    "exponential". A convolution has (k^2 C + 1) F, whatever the side.
 
-2. A convolution is a dense layer whose matrix is zero outside of a band (local connections: one window an output) and
+2. A convolution is a dense layer whose matrix is zero outside a band (local connections: one window an output) and
    equal along the diagonals (shared weights). So its gradient is the dense layer's, taken on the band alone and summed
    along each diagonal.
 
@@ -113,10 +113,10 @@ def claim_that_it_commutes_with_shifts(claims, rng, side=8):
 
 def drawn(counts, matrices):
     figure, (sizes, *bands) = panels(columns=3)
-    for (name, each), color in zip(counts.items(), (BLUE, ORANGE, GREEN), strict=True):
-        sizes.loglog(SIDES, each, "o", color=color, label=name)
+    for (name, numbers), color in zip(counts.items(), (BLUE, ORANGE, GREEN), strict=True):
+        sizes.loglog(SIDES, numbers, "o", color=color, label=name)
         slope = 0 if name.startswith("conv") else 2
-        sizes.plot(SIDES, each[0] * (SIDES / SIDES[0]) ** float(slope), **PREDICTED)
+        sizes.plot(SIDES, numbers[0] * (SIDES / SIDES[0]) ** float(slope), **PREDICTED)
     sizes.plot([], [], **PREDICTED, label="slopes 2, 2, 0")
     sizes.set(xlabel="side of the image in pixels", ylabel="parameters", title="quadratic in the side, or constant")
     for (name, matrix), band in zip(matrices.items(), bands, strict=True):

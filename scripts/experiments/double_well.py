@@ -4,8 +4,8 @@
 
 Where the notes are loose. BGD finds *the* minimum only if the loss is convex. This one has two, a narrow hole in the
 side of a wide valley, and BGD ends in the one that its start lies over: the valley's is the global one, and from the
-left of the wall between them it isn't found. An example tilts the loss by an x of its own. Of all examples together the
-tilts cancel, so that nothing shakes BGD; escape.py has what the noise of SGD does on the same loss.
+left of the wall between them it isn't found. An example tilts the loss by an x of its own. Over all examples the tilts
+cancel, so that nothing shakes BGD; escape.py shows what the noise of SGD does on the same loss.
 
 The layer and the loss are the script's own, by jaxnn's protocol: a backward by hand under each forward.
 
@@ -82,9 +82,9 @@ DATA = np.array([-SIGMA, SIGMA]), np.zeros(2)  # two examples whose x have mean 
 
 def experiment(claims, quick, seed):
     ends = ends_of_bgd([WALL - 0.01, WALL + 0.01])
-    for side, found, end in zip(("left", "right"), ends.tolist(), (HOLE, VALLEY), strict=True):
+    for side, reached, end in zip(("left", "right"), ends.tolist(), (HOLE, VALLEY), strict=True):
         # In the valley 400 steps leave (1 - 0.3 x 0.25)^400 = 3e-14 of the way; brentq is right to 4e-12.
-        claims.near(f"BGD from the wall's {side}: where it ends", found, end, 1e-11)
+        claims.near(f"BGD from the wall's {side}: where it ends", reached, end, 1e-11)
     report = jaxnn.compare(NET, LOSS, jnp.float32(WALL), (), *map(jnp.array, DATA))
     claims.equal("the layer's own backward is right, says jaxnn.compare", report.ok, True)
     return drawn()

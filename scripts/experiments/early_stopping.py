@@ -8,7 +8,7 @@ the penalty alpha/2 |w|^2 to another:
 
 With alpha = 1 / (eta tau) and s = eta lambda tau that is 1 - e^-s, nearly, beside s / (1 + s): never less, and by
 0.2036 more at most, where e^(s/2) = 1 + s. Both leave modes of s << 1 near 0 and bring those of s >> 1 to their
-optimum; the two are not the same, and stopping tells the one kind from the other more sharply.
+optimum; the two are not the same, and stopping separates the two kinds more sharply.
 
 Source: PRINCIPLES F2, F3. What both are worth to a network is in overfitting.
 
@@ -73,8 +73,8 @@ def drawn(s, stopped, ridge):
     difference.plot(every, filters[0] - filters[1], **PREDICTED, label="$1 - e^{-s} - s / (1 + s)$")
     difference.axhline(LARGEST, color="black", linestyle=":", label=f"{LARGEST}, where $e^{{s/2}} = 1 + s$")
     difference.set(ylabel="share, stopped less ridge", ylim=(-0.01, 0.29), title="never less, a fifth more at most")
-    for each in (shares, difference):
-        each.set(xscale="log", xlabel=r"$s = \eta \lambda \tau$ of the mode")
+    for panel in (shares, difference):
+        panel.set(xscale="log", xlabel=r"$s = \eta \lambda \tau$ of the mode")
     return figure
 
 

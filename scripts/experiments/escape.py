@@ -1,4 +1,4 @@
-"""SGD's noise climbs out of a shallow well as often as eta / B makes it, in passes over few examples never.
+"""SGD's noise leaves a shallow well at a rate that eta / B sets; in passes over few examples it never does.
 
     E(theta) = U(theta) + mean of x_b theta        theta <- theta - eta (U'(theta) + mean of the batch's x_b)
 
@@ -105,7 +105,7 @@ def claim_kramers_slope(claims, quotients, shares, chances, runs):
     # The slope of ln rate is a sum of weights times ln rate, and d ln rate = d share / ((1 - share) |ln(1 - share)|).
     inverse = np.repeat(1 / quotients, len(BATCHES))
     weights = (inverse - inverse.mean()) / np.square(inverse - inverse.mean()).sum()
-    measured, exact = (weights @ log_rate(each.ravel()) for each in (shares, chances))
+    measured, exact = (weights @ log_rate(probabilities.ravel()) for probabilities in (shares, chances))
     errors = np.sqrt(chances / (1 - chances) / runs) / -np.log1p(-chances)
     kramers = -2 * RISE / SIGMA**2
     # Kramers' law is the limit of T far below h. Here h / T is 6 to 2, and the chain says how far the slope is from it.

@@ -1,4 +1,4 @@
-"""Exploding gradients: the mean logarithm of one layer's factor tells in which layer float32 ends.
+"""Exploding gradients: the mean logarithm of one layer's factor says in which layer float32 overflows.
 
 The notes: factors above 1 are multiplied and may overflow. Which factor decides is left open. In a deep ReLU net of
 width n with weights N(0, s/n), an error term's length is a random walk of equal steps,

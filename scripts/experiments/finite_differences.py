@@ -5,7 +5,7 @@ A central difference of a function f is off by
     h^2 |f'''| / 6, by truncation, and eps |f| / h, by rounding: least at h* = (3 eps |f| / |f'''|)^(1/3).
 
 Here f is the error E of backpropagation_by_hand.py's network along a line through its weights, for many networks and
-examples drawn at random; its derivatives, up to the fifth, are Taylor arithmetic's. In units of h* and of the error
+examples drawn at random; its derivatives, up to the fifth, come from Taylor arithmetic. In units of h* and of the error
 there, truncation and rounding make one V of both precisions: (r^2 + 2 / r) / 3 at r = h / h*.
 
 Where the notes are loose. "Four digits agree at epsilon = 1e-4" is no criterion: in float64 1e-4 is twenty times too
@@ -34,11 +34,11 @@ def experiment(claims, quick, seed):
     key, n_groups = jax.random.fold_in(jax.random.key(seed), 1), 6 if quick else 32
     lines = jax.jit(jax.vmap(line))(jax.random.split(key, 64 * n_groups))
     exact = np.asarray(jax.jit(jax.vmap(derivatives))(lines))
-    found = {dtype: claim_the_v(claims, dtype, eps, lines, exact, n_groups) for dtype, eps in EPS.items()}
+    results = {dtype: claim_the_v(claims, dtype, eps, lines, exact, n_groups) for dtype, eps in EPS.items()}
     # Of 1e-4's error (1e-9) rounding is 0.3 % at most, even at 6 eps |f|; the networks' mean of 10e-4's has none.
     meant, printed = rms(differences(np.array([1e-4, 1e-3]), lines) - exact[:, 1], axis=1)
     claims.relative("10e-4 for 1e-4: error times", printed / meant, 100, within=0.01)
-    return drawn(found)
+    return drawn(results)
 
 
 # Weights and examples are multiples of 2^-10, steps powers of 2, so that w + h s is exact in float32 too, and
@@ -103,9 +103,9 @@ def claim_the_v(claims, dtype, eps, lines, exact, n_groups):
     return h, every, h**2 * third / 6, eps * f / h, best
 
 
-def drawn(found):
+def drawn(results):
     figure, (v, scaled) = panels(2, width=5.6, height=4.2)
-    for (dtype, (h, error, truncation, rounding, best)), colour in zip(found.items(), (BLUE, ORANGE), strict=True):
+    for (dtype, (h, error, truncation, rounding, best)), colour in zip(results.items(), (BLUE, ORANGE), strict=True):
         v.loglog(h, error, "o", color=colour, markersize=4, label=dtype)
         v.loglog(h, truncation + rounding, **PREDICTED)
         v.axvline(best, color=colour, linestyle=":")

@@ -163,11 +163,11 @@ def topics():
 
 def read(folder):
     """The pages that are in a folder, {chapter: pages}."""
-    found = {
+    chapters = {
         title: [Page(topic, folder) for topic in chapter if (folder / f"{topic}.json").exists()]
         for title, chapter in CHAPTERS.items()
     }
-    return {title: pages for title, pages in found.items() if pages}
+    return {title: pages for title, pages in chapters.items() if pages}
 
 
 def verdict(row):
@@ -244,7 +244,7 @@ def section(page):
         f'<tr class="{line[0]}">' + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>"
         for line in lines
     )
-    words = "".join(paragraph(each) for each in page.text.strip("\n").split("\n\n"))
+    words = "".join(paragraph(block) for block in page.text.strip("\n").split("\n\n"))
     title = html.escape(page.title)
     return (
         f'<section id="{page.topic}">\n<h3>{title}</h3>\n{words}\n<div>\n'
@@ -265,7 +265,7 @@ INTRODUCTION = (
     "it measures others. Intervals are those of theory, of 99.9 % over seeds, or, in steps_and_batch_size, "
     "rate_and_batch_size and edge_of_stability, of published findings too. Every script imports jaxnn as a user would. "
     "Predictions were committed before the first full run, and not all of them held: in exploding, "
-    "batch_norm_explosion, deep_dense and article_recipe some were stated anew, in steps_and_batch_size one statistic "
+    "batch_norm_explosion, deep_dense and article_recipe some were restated, in steps_and_batch_size one statistic "
     "took another's place, in three_loops a claim about seconds was dropped, and the designs of edge_of_stability, "
     "rate_and_batch_size, overfitting, weight_decay, pixel_shuffle, deep_dense, steps_and_batch_size, "
     "finite_differences and gradient_defects (rates, strengths, steps, windows, numbers of seeds) were changed, each "
@@ -277,7 +277,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=topics(), default=topics(), help="run these alone")
     parser.add_argument("--quick", action="store_true", help="the small form of each, with the committed seed alone")
-    parser.add_argument("--jobs", type=int, default=1, help="so many at a time; their times are then of a busy machine")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="how many run at once; their times are then of a busy machine"
+    )
     parser.add_argument("--pages", action="store_true", help="run nothing: write the pages from what is in the folder")
     parser.add_argument("--output", type=Path, help="docs/, or runs/gallery/ with --quick")
     options = parser.parse_args()

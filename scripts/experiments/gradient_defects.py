@@ -4,16 +4,16 @@
     recurrent          delta_(t-1) = f'(z_(t-1)) (W^T delta_t),    f' = 1 - s^2 for tanh, and not the state s itself
     pooling            dE/dx_i = sum of dE/dy_k over the windows k of which x_i is the maximum
 
-Where the notes are loose. That a gradient agrees with differences says little of the rule that made it. Programs that
-the notes link to break each of these three, and are right by accident: where both layers have one activation; at T = 2,
-for s_0 = 0; where windows don't overlap. A call with label and sample swapped is right where the label is the sample.
-So these defects are planted here twice: where they hide, and where an audit has to catch them. In a fifth the gradient
-has the other sign than the differences beside it; there the audit has to say so.
+Where the notes are loose. That a gradient agrees with differences says little about the rule that made it. Programs
+that the notes link to break each of these three, and are right by accident: where both layers have one activation; at
+T = 2, for s_0 = 0; where windows don't overlap. A call with label and sample swapped is right where the label is the
+sample. So these defects are planted here twice: where they hide, and where an audit has to catch them. In a fifth the
+gradient has the other sign than the differences beside it; there the audit has to say so.
 
     python scripts/experiments/gradient_defects.py                              (6 s on 2 cores, most of it compiling)
 
 Expect each defect caught where it isn't hidden, and there alone; in the figure it is off by more than 1e13 times the
-audit's tolerance there, and else by 3 % of it at most.
+audit's tolerance there, and by 3 % of it at most elsewhere.
 Source: PRINCIPLES 2.6, section 0, fact 6; hanbingtao, fc.py, bp.py, rnn.py, cnn.py.
 """
 
@@ -46,20 +46,21 @@ def experiment(claims, quick, seed):
         ("cnn.py: pooling assigns", max_pool, assigned, (peak,), {"stride 2": (2,), "stride 1": (1,)}),
         ("bp.py: arguments swapped", labelled, swapped, (w,), {"t = x": (x, x), "another t": (x[:, ::-1], x)}),
     )  # fmt: skip
-    found = {}
+    margins = {}
     for name, f, backward, arguments, settings in defects:
         for shows, (where, setting) in zip((False, True), settings.items(), strict=True):
             rule = partial(f, *setting), partial(backward, *setting)
             report = check(rule, *arguments, gates=("autodiff", "differences"))
             claims.equal(f"{name}, {where}: caught", not report.ok, shows)
-            found[f"{name}\n{where}"] = shows, max(each.error / each.tolerance for each in report.findings)
+            margins[f"{name}\n{where}"] = shows, max(finding.error / finding.tolerance for finding in report.findings)
 
     layer = jaxnn.DenseParams(w1, rng.normal(size=4))
     failure, *_ = check(Descending(4), layer, (), x, gates=("autodiff",)).failures
     claims.equal("fc.py: -dE/dW compared with dE/dW: the audit says", failure.pattern, "the sign: times -1")
     target = rng.normal(size=(5, 4))
-    pair = [of(Descending(4), LOSS)(layer, (), x, target).grads.weight for of in (jaxnn.autodiff, jaxnn.backprop)]
-    return drawn(found, *pair)
+    methods = jaxnn.autodiff, jaxnn.backprop
+    pair = [method(Descending(4), LOSS)(layer, (), x, target).grads.weight for method in methods]
+    return drawn(margins, *pair)
 
 
 # The museum: each defect as the pair (f, backward) that an audit takes.
@@ -120,15 +121,15 @@ class Descending(jaxnn.Dense):
         return jaxnn.Backward(dparams._replace(weight=-dparams.weight), dx)
 
 
-def drawn(found, by_machine, by_rule):
+def drawn(margins, by_machine, by_rule):
     figure, (audit, signs) = panels(2, width=5.6, height=4.2)
-    for row, (shows, margin) in enumerate(found.values()):
+    for row, (shows, margin) in enumerate(margins.values()):
         audit.plot(max(margin, 1e-4), row, "s" if shows else "o", color=RED if shows else GREEN)
     audit.axvline(1, **PREDICTED, label="the audit's tolerance")
     for label, marker, colour in (("where the code is right by accident", "o", GREEN), ("elsewhere", "s", RED)):
         audit.plot([], [], marker, color=colour, label=label)
     audit.legend(fontsize=8, loc="lower center")
-    audit.set(xscale="log", yticks=range(len(found)), yticklabels=list(found), title="Defects, hidden and caught")
+    audit.set(xscale="log", yticks=range(len(margins)), yticklabels=list(margins), title="Defects, hidden and caught")
     audit.set(xlabel="largest error / its tolerance")
     audit.tick_params("y", labelsize=8)
     audit.invert_yaxis()

@@ -54,18 +54,18 @@ def batches(claims, quick, seed):
         grads = gradient(params, state, x[rows], labels[rows]).grads
         return sum(jax.tree.leaves(jax.tree.map(lambda one, whole: jnp.sum(jnp.square(one - whole)), grads, mean)))
 
-    each = jax.jit(lambda batches: jax.lax.map(off, batches))
-    spread = float(jnp.mean(each(np.arange(n)[:, None])))  # tr Sigma
-    rng, found = np.random.default_rng(seed), {}
+    distances = jax.jit(lambda batches: jax.lax.map(off, batches))
+    spread = float(jnp.mean(distances(np.arange(n)[:, None])))  # tr Sigma
+    rng, samples = np.random.default_rng(seed), {}
     for size in (1, 16, 256, n) if quick else (1, 4, 16, 64, 256, 448, n):
         rows = rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)[:, :size]
-        found[size] = np.asarray(each(rows))
+        samples[size] = np.asarray(distances(rows))
         if size < n:
             predicted = spread / size * (n - size) / (n - 1)
-            claims.mean(f"B = {size} of {n}: variance / predicted", found[size] / predicted, 1)
+            claims.mean(f"B = {size} of {n}: variance / predicted", samples[size] / predicted, 1)
     # The whole set in another order: each gradient is a sum of 512 terms, and rounds by 512 x 2^-53 of them at most.
-    claims.at_most(f"B = {n} of {n}: largest variance / tr Sigma", found[n].max() / spread, (n * 2**-53) ** 2)
-    return spread, found
+    claims.at_most(f"B = {n} of {n}: largest variance / tr Sigma", samples[n].max() / spread, (n * 2**-53) ** 2)
+    return spread, samples
 
 
 def stationary(eta, batch=1):
@@ -97,26 +97,26 @@ def excess(errors):
 
 def balls(claims, quick, key):
     """{(eta, B): ends of the runs}, after steps enough for S: e^-20 is left of the start's at the smallest rate."""
-    runs, found = 1000 if quick else 4000, {}
+    runs, ended = 1000 if quick else 4000, {}
     steps = int(10 / RATES[0] / np.linalg.eigvalsh(HESSIAN)[0])
     for eta, batch in [(eta, 1) for eta in RATES] + [(0.08, 8)]:
-        errors = np.asarray(ends(jax.random.fold_in(key, len(found)), eta, runs, steps // batch, batch))
+        errors = np.asarray(ends(jax.random.fold_in(key, len(ended)), eta, runs, steps // batch, batch))
         predicted = np.trace(HESSIAN @ stationary(eta, batch)) / 2
         claims.mean(f"eta {eta}, B = {batch}: excess loss", excess(errors), predicted)
-        found[eta, batch] = errors
-    smallest = excess(found[RATES[0], 1]) / RATES[0]
+        ended[eta, batch] = errors
+    smallest = excess(ended[RATES[0], 1]) / RATES[0]
     limit = np.trace(ONE_GRADIENT) / 4
     room = abs(np.trace(HESSIAN @ stationary(RATES[0])) / 2 / RATES[0] - limit)
     claims.mean(f"eta {RATES[0]}: excess loss / eta, against tr(C) / 4", smallest, limit, room)
-    errors, covariance = found[0.08, 1], stationary(0.08)
+    errors, covariance = ended[0.08, 1], stationary(0.08)
     for name, i, j in (("ww", 0, 0), ("wb", 0, 1), ("bb", 1, 1)):
         claims.mean(f"eta 0.08: S_{name}", errors[:, i] * errors[:, j], covariance[i, j])
     inside = np.einsum("ri,ij,rj->r", errors, np.linalg.inv(covariance), errors) < 2 * np.log(20)  # chi^2 of 2, 95 %
     claims.fraction("eta 0.08: ends inside the 95 % ellipse of S", inside.sum(), runs, 0.95)
-    return found
+    return ended
 
 
-def drawn(spread, samples, found):
+def drawn(spread, samples, ended):
     figure, (variance, ball, cloud) = panels(3)
     *sizes, n = samples
     variance.loglog(sizes, [samples[size].mean() for size in sizes], "o", color=BLUE, label="mean over draws")
@@ -126,8 +126,8 @@ def drawn(spread, samples, found):
     variance.set(xlabel=f"batch size B, of N = {n}", ylabel="variance of the gradient", title="Digits, 64-8-10")
     variance.set_ylim(spread / n / 50, 2 * spread)
 
-    ball.loglog(RATES, [excess(found[eta, 1]).mean() for eta in RATES], "o", color=BLUE, label="SGD, mean over runs")
-    ball.loglog(0.08, excess(found[0.08, 8]).mean(), "s", color=ORANGE, label="MBGD, B = 8")
+    ball.loglog(RATES, [excess(ended[eta, 1]).mean() for eta in RATES], "o", color=BLUE, label="SGD, mean over runs")
+    ball.loglog(0.08, excess(ended[0.08, 8]).mean(), "s", color=ORANGE, label="MBGD, B = 8")
     grid = np.geomspace(0.008, 0.34, 100)
     for batch, exact, linear in ((1, "exact", "$\\eta$ tr(C) / 4B"), (8, None, None)):
         theory = [np.trace(HESSIAN @ stationary(eta, batch)) / 2 for eta in grid]
@@ -138,7 +138,7 @@ def drawn(spread, samples, found):
     turn = np.linspace(0, 2 * np.pi, 200)
     circle = np.sqrt(2 * np.log(20)) * np.stack([np.cos(turn), np.sin(turn)])
     for eta, colour in ((0.08, BLUE), (0.01, PURPLE)):
-        points = found[eta, 1][:1000].T
+        points = ended[eta, 1][:1000].T
         cloud.plot(*points, ".", color=colour, markersize=3, alpha=0.5, label=f"SGD, $\\eta$ = {eta}")
         cloud.plot(*np.linalg.cholesky(stationary(eta)) @ circle, **PREDICTED)
     cloud.plot([], [], **PREDICTED, label="95 % of S")

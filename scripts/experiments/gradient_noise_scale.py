@@ -9,7 +9,7 @@ loss of Hessian H, in the mean, by
 The best rate gains |G|^4 / (2 G.HG) / (1 + B_noise / B), with B_noise = tr(H Sigma) / G.HG: a batch of B_noise has half
 of the gain that all examples would have. Beyond it, more examples hardly gain more; below it, the gain is in proportion
 to B, and the best rate with it. Least squares is such a loss, so that here all of it is exact: G, Sigma and H are those
-of ten outputs fitted to the classes of MNIST-1D, and examples are drawn with putting back.
+of ten outputs fitted to the classes of MNIST-1D, and examples are drawn with replacement.
 
 What this makes of a whole run, and of a network, is in steps_and_batch_size.py.
 
@@ -59,14 +59,14 @@ def claim_the_gain_of_a_step(claims, net, data, key, rng, n_draws=1000):
     loss, n = jaxnn.HalfSquaredError(), len(data[0])
     params, state = net.init(key, data[0].shape[1:])
     flat, unravel = ravel_pytree(params)
-    each = gradients_of_each(net, loss, params, state, data)
-    gradient = each.mean(axis=0)
+    gradients = gradients_of_each(net, loss, params, state, data)
+    gradient = gradients.mean(axis=0)
 
     def curvature(v):  # v.Hv, with H v the derivative of the gradient along v
         return v @ jax.jvp(lambda w: gradient_of(net, loss, unravel(w), state, *data), (flat,), (v,))[1]
 
     bent = float(jax.jit(curvature)(gradient))
-    noise = float(jax.lax.map(curvature, each).mean()) - bent  # tr(H Sigma)
+    noise = float(jax.lax.map(curvature, gradients).mean()) - bent  # tr(H Sigma)
     full = float(gradient @ gradient) ** 2 / (2 * bent)
     before = jaxnn.evaluate(net, loss, params, state, data, metric=None).loss
     after = jax.vmap(lambda w: jaxnn.evaluate(net, loss, unravel(w), state, data, metric=None).loss)
@@ -74,7 +74,7 @@ def claim_the_gain_of_a_step(claims, net, data, key, rng, n_draws=1000):
     for size in SIZES:
         rate = float(gradient @ gradient) / (bent + noise / size)
         shares = rng.multinomial(size, np.full(n, 1 / n), n_draws) / size  # of the examples in each batch
-        measured[size] = np.asarray(before - after(flat - rate * shares.astype(np.float32) @ each)) / full
+        measured[size] = np.asarray(before - after(flat - rate * shares.astype(np.float32) @ gradients)) / full
         predicted = 1 / (1 + noise / bent / size)
         claims.mean(
             f"least squares, B = {size}: gain of the best step / that of all examples", measured[size], predicted
@@ -86,8 +86,8 @@ def drawn(noise_scale, measured):
     figure, (gain,) = panels(1, width=6, height=4.2)
     every = np.geomspace(1, 2000, 200)
     gain.plot(every, 1 / (1 + noise_scale / every), **PREDICTED, label=f"1 / (1 + {noise_scale:.1f} / B)")
-    spread = [half_width(each) for each in measured.values()]
-    means = [each.mean() for each in measured.values()]
+    spread = [half_width(gains) for gains in measured.values()]
+    means = [gains.mean() for gains in measured.values()]
     gain.errorbar(list(measured), means, spread, fmt="o", color=BLUE, capsize=3, label="mean of 1000 batches")
     gain.axvline(noise_scale, color=ORANGE, label="$B_{noise}$: half the gain")
     gain.set(xscale="log", xlabel="batch size B", ylabel="gain / gain with all examples")

@@ -3,7 +3,7 @@
     chi = sigma_w^2 E[relu'(z)^2] = sigma_w^2 / 2:    1 for He's sigma_w^2 = 2, and 1/2 for Xavier's sigma_w^2 = 1
 
 is the factor a layer of |delta|^2, and of |a|^2 on the way up (`vanishing`). Over 30 layers of Xavier's weights outputs
-and gradients shrink by 2^-15: ten classes remain as likely as each other, for which the loss is ln 10, and no step
+and gradients shrink by 2^-15: ten classes remain equally likely, for which the loss is ln 10, and no step
 moves the weights. He's are the same weights times sqrt(2), and the network learns.
 
 Where the notes are loose. They give ReLU as the remedy of vanishing gradients: it needs its own initialisation too. And
@@ -46,22 +46,25 @@ def deep(claims, keys, epochs):
 
     gains = jnp.sqrt(jnp.array([1 / 2, 1]))
     every = jax.jit(jax.vmap(jax.vmap(trained, (0, None)), (None, 0)))(keys, gains)
-    found = dict(zip(("Xavier", "He"), np.asarray(every), strict=True))
+    curves = dict(zip(("Xavier", "He"), np.asarray(every), strict=True))
     # The weights' gradients are 2^-14.5 of He's. The output's bias learns how often each class comes, which is worth
     # 1e-4, and its noise as much: 1 % has room for both.
     claims.mean(
-        f"Xavier, {DEPTH} layers, digits: loss of the last epoch", found["Xavier"][:, -1], np.log(10), 0.01 * np.log(10)
+        f"Xavier, {DEPTH} layers, digits: loss of the last epoch",
+        curves["Xavier"][:, -1],
+        np.log(10),
+        0.01 * np.log(10),
     )
-    claims.mean_at_least("the same seeds: Xavier's loss less He's", found["Xavier"][:, -1] - found["He"][:, -1], 0)
-    return found
+    claims.mean_at_least("the same seeds: Xavier's loss less He's", curves["Xavier"][:, -1] - curves["He"][:, -1], 0)
+    return curves
 
 
-def drawn(losses):
+def drawn(curves):
     figure, (loss,) = panels(1, width=6, height=4.2)
     for init, colour in (("Xavier", PURPLE), ("He", ORANGE)):
-        epochs = np.arange(1, losses[init].shape[1] + 1)
-        loss.plot(epochs, losses[init].T, color=colour, alpha=0.3, linewidth=1)
-        loss.plot(epochs, losses[init].mean(axis=0), color=colour, label=f"{init}, mean of all seeds", linewidth=2)
+        epochs = np.arange(1, curves[init].shape[1] + 1)
+        loss.plot(epochs, curves[init].T, color=colour, alpha=0.3, linewidth=1)
+        loss.plot(epochs, curves[init].mean(axis=0), color=colour, label=f"{init}, mean of all seeds", linewidth=2)
     loss.axhline(np.log(10), **PREDICTED, label="ln 10", zorder=3)
     loss.set(xlabel="epoch", ylabel="training loss", ylim=(0, 2.6), title=f"{DEPTH} layers of ReLU, digits")
     return figure

@@ -99,25 +99,26 @@ def claim_that_the_gradient_jumps(claims, path, off, jumps, expected, lipschitz)
     claims.relative("the same: mean jump", jumps.mean(), expected.mean(), room)
 
 
-def show_weights(axes, found):
+def show_weights(axes, solutions):
     """The planted weights, and those found: by name (weights, marker, colour)."""
     axes.vlines(np.arange(N_FEATURES), 0, PLANTED, color="lightgrey", linewidth=5, label="planted")
-    for name, (found_weights, marker, colour) in found.items():
-        axes.plot(found_weights, marker, markersize=4, color=colour, label=name)
+    for name, (solution, marker, colour) in solutions.items():
+        axes.plot(solution, marker, markersize=4, color=colour, label=name)
     axes.set(xlabel="feature", ylabel="weight", title="What they converge to")
 
 
 def drawn(ridge, lasso, gradient, path, jumps):
-    figure, (limits, one, all_jumps) = panels(3, height=4.2)
+    figure, (limits, single_weight, all_jumps) = panels(3, height=4.2)
     off, unit = np.flatnonzero(lasso == 0), SMALL_RATE * STRENGTH
     show_weights(limits, {"L2: ridge": (ridge, "o", BLUE), "proximal L1: lasso": (lasso, "s", GREEN)})
 
     some = off[np.argmin(np.abs(gradient[off]))]
-    one.plot(path[:60, some] / unit, ".-", color=PURPLE, linewidth=0.8, label="gradient of L1")
-    one.plot(np.zeros(60), color=GREEN, label="proximal step: exactly 0")
-    one.hlines([-1, 1], 0, 60, **PREDICTED, label=r"$\pm\eta\lambda$")
-    one.set(xlabel="step", ylabel=r"weight, in units of $\eta\lambda$", title="A weight that the lasso sets to 0")
-    one.set_ylim(-1.15, 1.75)
+    single_weight.plot(path[:60, some] / unit, ".-", color=PURPLE, linewidth=0.8, label="gradient of L1")
+    single_weight.plot(np.zeros(60), color=GREEN, label="proximal step: exactly 0")
+    single_weight.hlines([-1, 1], 0, 60, **PREDICTED, label=r"$\pm\eta\lambda$")
+    single_weight.set(xlabel="step", ylabel=r"weight, in units of $\eta\lambda$")
+    single_weight.set_title("A weight that the lasso sets to 0")
+    single_weight.set_ylim(-1.15, 1.75)
 
     share = np.linspace(-1, 1, 100)
     all_jumps.plot(gradient[off] / STRENGTH, jumps / unit, "o", markersize=4, color=PURPLE, label="gradient of L1")

@@ -1,6 +1,6 @@
-"""Each layer of sigmoid learns a fifth as fast as the next one, which foretells Nielsen's speeds of learning.
+"""Each layer of sigmoid learns a fifth as fast as the next one, which predicts Nielsen's speeds of learning.
 
-The notes: of a deep network the early layers hardly learn. Nielsen measured it at the start of training: the speed of a
+The notes: the early layers of a deep network hardly learn. Nielsen measured it at the start of training: the speed of a
 layer is |dC/db^l|, the norm of the mean of its error terms over 1000 images. For two images a and b
 
     |dC/db^l| / |dC/db^(l+1)| -> sqrt(E[sigma'(z_a) sigma'(z_b)]),    z_a and z_b normal, of variance q and covariance c
@@ -8,9 +8,9 @@ layer is |dC/db^l|, the norm of the mean of its error terms over 1000 images. Fo
 where layer by layer q <- 1 + E[sigma(z)^2] and c <- 1 + E[sigma(z_a) sigma(z_b)]: biases are N(0, 1), and weights
 N(0, 1 / n_in), which is sigma_w^2 = 1. At width 30 the mean logarithm lies lower, by what `vanishing` says.
 
-Where the comparison is loose. Nielsen's networks start from N(0, 1 / n_in), by his program, and so chi foretells their
-speeds. His are of one network each, and of MNIST; here they are of 128, and Fashion-MNIST stands for MNIST, which isn't
-at hand. Of the images only their mean square and that of the mean image enter the theory.
+Where the comparison is loose. Nielsen's networks start from N(0, 1 / n_in), by his program, and so chi predicts their
+speeds. His are of one network each, and of MNIST; here they are of 128, and Fashion-MNIST stands in for MNIST. Only the
+images' mean square and that of the mean image enter the theory.
 
     python scripts/experiments/learning_speeds.py                               (5 s on 2 cores; --quick 2 s)
 
@@ -76,9 +76,9 @@ def speeds(keys, x, t, *, n_hidden):
 
 def speeds_of_learning(claims, keys, networks):
     """By number of hidden layers: measured log speeds (n_seeds, n_hidden), and the foretold logs of their ratios."""
-    images, labels = (each[:1000] for each in load("fashion-mnist").train)
+    images, labels = (part[:1000] for part in load("fashion-mnist").train)
     x = np.float32(1 / 255) * images.reshape(-1, 784)
-    found = {}
+    results = {}
     for published in networks:
         n = len(published)
         measured = np.asarray(speeds(keys, x, labels, n_hidden=n))
@@ -93,14 +93,14 @@ def speeds_of_learning(claims, keys, networks):
         spread = 3.29 * np.sqrt(variances.mean() / (n - 1))
         his = np.mean(np.diff(np.log(published)))
         claims.near(f"{n} hidden layers: the same, of Nielsen's one network (MNIST)", -his, logs.mean(), spread)
-        found[n] = np.log(measured), logs, np.log(published)
-    return found
+        results[n] = np.log(measured), logs, np.log(published)
+    return results
 
 
-def drawn(found):
+def drawn(results):
     figure, (speed, ratio) = panels(2, width=5.4, height=4.2)
     for (n, (measured, logs, published)), colour, size in zip(
-        found.items(), (BLUE, ORANGE, GREEN), (13, 9, 5), strict=False
+        results.items(), (BLUE, ORANGE, GREEN), (13, 9, 5), strict=False
     ):
         layers = np.arange(1, n + 1) - n
         look = {"color": colour, "markersize": size, "markerfacecolor": "none", "markeredgewidth": 2}
@@ -116,7 +116,7 @@ def drawn(found):
     speed.set(title=f"{WIDTH} sigmoid neurons a layer, mean of all", xticks=range(-3, 1))
     speed.plot([], [], **PREDICTED, label="mean field")
     ratio.set(xlabel="log of a layer's speed over the next one's", ylabel="networks", title="Network by network")
-    ratio.axvline(found[max(found)][1].mean(), **PREDICTED, label="mean field")
+    ratio.axvline(results[max(results)][1].mean(), **PREDICTED, label="mean field")
     for panel in (speed, ratio):
         panel.plot([], [], "x", color="gray", label="Nielsen's networks, MNIST")
     return figure

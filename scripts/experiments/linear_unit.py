@@ -4,9 +4,10 @@
 
 Where the notes are loose. They say that one ends *near* the minimum because a last step might overshoot. With
 H = sum [x, 1] [x, 1]^T, batch descent multiplies the error along an eigenvector by 1 - eta lambda: below 2 / L, with L
-the largest lambda, every error goes to 0, and above it one grows. What stays near is descent by one example at a time
-at a constant rate. In a fixed order its epoch is an affine map, theta <- A theta + c with A = prod (I - eta x x^T), and
-it ends at the map's fixed point, which is off by what eta makes it, not by the time spent.
+the largest lambda, every error goes to 0, and above it one grows. Only descent by one example at a time at a
+constant rate stays near. In a fixed order its epoch is an affine map, theta <- A theta + c with
+A = prod (I - eta x x^T), and it ends at the map's fixed point, which is off by an amount that eta sets, not the time
+spent.
 
     python scripts/experiments/linear_unit.py               (4 s on 2 cores; --quick 4 s)
 
@@ -51,11 +52,11 @@ def distances(trace):
 def table(claims):
     units = [trained("sgd", 0.01, 10)[0], trained("sgd", 0.01, 4000)[0], trained("bgd", 0.001, 1500)[0], BEST]
     for row, unit in zip(TABLE.strip().splitlines(), units, strict=True):
-        name, *expected = (each.strip() for each in row.split("|"))
+        name, *expected = (cell.strip() for cell in row.split("|"))
         salaries = predict_linear_unit(unit, [[3.4], [15], [1.5], [6.3]])
         error = half_squared_error(unit, YEARS, SALARY)
-        found = f"{unit.w[0]:.7f}, {unit.b:.7f}", f"{error:,.2f}", " ".join(f"{each:.2f}" for each in salaries)
-        for what, digits, measured in zip(("w, b", "E", "salaries"), expected, found, strict=True):
+        shown = f"{unit.w[0]:.7f}, {unit.b:.7f}", f"{error:,.2f}", " ".join(f"{salary:.2f}" for salary in salaries)
+        for what, digits, measured in zip(("w, b", "E", "salaries"), expected, shown, strict=True):
             claims.equal(f"{name}: {what}", measured, digits)
 
 

@@ -68,7 +68,7 @@ def momentum_pays(claims, quick):
     shifted = (YEARS - YEARS.mean()) / YEARS.std() + (kappa**0.25 - kappa**-0.25)[:, None, None]
     x = np.concatenate([shifted, YEARS[None]])
     low, high = np.append(kappa**-0.5, LOW / 5), np.append(kappa**0.5, HIGH / 5)
-    kappa, found = high / low, []
+    kappa, results = high / low, []
     for name, rule, reach in zip(("BGD", "heavy ball"), best_rules(low, high), (kappa, kappa**0.5), strict=True):
         left = np.asarray(jax.vmap(lambda rule, x: errors(rule, x, 12_000))(rule, x))
         measured = np.array([per_decade(row) for row in left])
@@ -78,15 +78,15 @@ def momentum_pays(claims, quick):
         claims.relative(f"{name}, salary: epochs a decade", measured[-1], predicted[-1], 0.01)
         off = np.abs(measured / predicted - 1).max()
         claims.at_most(f"{name}, kappa 2 to 1000: farthest from theory", 100 * off, 1, "%")
-        found.append((left, measured))
-    claims.relative("salary: epochs of BGD for one of the ball", found[0][1][-1] / found[1][1][-1], 12.945, 0.01)
-    return kappa, found
+        results.append((left, measured))
+    claims.relative("salary: epochs of BGD for one of the ball", results[0][1][-1] / results[1][1][-1], 12.945, 0.01)
+    return kappa, results
 
 
-def drawn(kappa, found):
+def drawn(kappa, results):
     figure, (falling, cost) = panels(2, width=5.4, height=4.2)
     epochs, names, colours = np.arange(1, 601), ("BGD", "heavy ball"), (BLUE, PURPLE)
-    for (left, _), name, colour in zip(found, names, colours, strict=True):
+    for (left, _), name, colour in zip(results, names, colours, strict=True):
         falling.semilogy(epochs, left[-1, :600], color=colour, alpha=0.6, linewidth=4, label=f"{name}, at its best")
     slow, fast = left_by_an_epoch(HIGH / LOW), left_by_an_epoch(np.sqrt(HIGH / LOW))
     falling.semilogy(epochs, slow**epochs, **PREDICTED, label="theory")
@@ -97,7 +97,7 @@ def drawn(kappa, found):
     grid = np.geomspace(2, 1000)
     for reach, label in ((grid, "theory, with $\\kappa$ and $\\sqrt{\\kappa}$"), (grid**0.5, None)):
         cost.loglog(grid, -1 / np.log10(left_by_an_epoch(reach)), **PREDICTED, label=label)
-    for (_, measured), name, colour in zip(found, names, colours, strict=True):
+    for (_, measured), name, colour in zip(results, names, colours, strict=True):
         cost.loglog(kappa[:-1], measured[:-1], "o", color=colour, label=name)
         cost.loglog(kappa[-1:], measured[-1:], "*", color=colour, markersize=14, label=f"{name}, salary data")
     cost.set(xlabel="condition number $\\kappa$", ylabel="epochs for a decade of error", title="What momentum saves")

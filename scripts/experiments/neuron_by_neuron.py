@@ -1,4 +1,4 @@
-"""One compiled program makes the steps of an object for each neuron, more than 300 times as fast.
+"""One compiled program takes the same steps as a program with an object for each neuron, over 300 times as fast.
 
     w <- w + eta delta_j a_i, for each weight, with delta_j = y_j (1 - y_j) (t_j - y_j) or a_j (1 - a_j) sum w delta
 
@@ -45,7 +45,7 @@ def experiment(claims, quick, seed):
 def claim_the_same_steps(claims, data, key, n_examples):
     """Examples a second, neuron by neuron in Python."""
     with jax.enable_x64(True):
-        x, t = (each[:n_examples].astype(float) for each in data)
+        x, t = (array[:n_examples].astype(float) for array in data)
         begin = jaxnn.start(PLAIN, (784,), key=key, update=RULE)
         layers = [neurons.Layer(*map(np.asarray, begin.params[i])) for i in (0, 2)]
         claims.equal("784-300-10: weights and biases", sum(w.size + b.size for w, b in layers), 238_510)

@@ -1,11 +1,11 @@
-"""Where a plane separates the classes the perceptron makes at most (R / gamma)^2 mistakes, at whatever eta.
+"""Where a plane separates the classes the perceptron makes at most (R / gamma)^2 mistakes, at any eta.
 
     |(x, 1)| <= R  and  |u . x + c| >= gamma, on the right side, for all x:        mistakes <= (R / gamma)^2
 
 Where the notes are loose. The rule of perceptron.py ends only if the classes can be separated. Then Novikoff's bound
-holds, in any order, at any eta and for either value of step(0), for each plane (u, c) of norm 1 that all examples lie
-off by gamma. R has the bias's constant input in it. Why: a mistake moves (w, b) / eta by at least gamma along (u, c),
-and adds at most R^2 to its squared length. After k of them
+holds, in any order, at any eta and for either value of step(0), for each plane (u, c) of norm 1 from which all
+examples are at least gamma away. R includes the bias's constant input. Why: a mistake moves (w, b) / eta by at least
+gamma along (u, c), and adds at most R^2 to its squared length. After k of them
 
     k gamma <= |(w, b)| / eta <= sqrt(k) R,
 
@@ -43,7 +43,7 @@ def planted(claims, quick, seed):
     """Points that a known plane separates by gamma: (gamma, bound of each set, {step(0): traces of all})."""
     margins = np.repeat(np.geomspace(0.5, 0.1 if quick else 0.02, 6), 8)
     sets = [toys.separable(100, 5, margin, seed + i) for i, margin in enumerate(margins)]
-    x, t = np.stack([each[0] for each in sets]), np.stack([each[1] for each in sets])
+    x, t = np.stack([sample[0] for sample in sets]), np.stack([sample[1] for sample in sets])
     bounds = (1 + np.square(x).sum(axis=2).max(axis=1)) / margins**2
     # An epoch that isn't the last has a mistake in it: after so many epochs the bound leaves none to be made.
     epochs = int(bounds.max()) + 1
@@ -52,27 +52,27 @@ def planted(claims, quick, seed):
         train = partial(train_perceptron, learning_rate=1, epochs=epochs, at_zero=at_zero)
         traces[at_zero] = jax.vmap(train)(x, t)[1]
         mistakes = np.asarray(traces[at_zero].mistakes)
-        of = f"{len(margins)} planted sets, step(0) = {at_zero}"
-        claims.at_most(f"{of}: largest mistakes gamma^2 / R^2", (mistakes.sum(axis=1) / bounds).max(), 1)
-        claims.equal(f"{of}: mistakes in the last epoch", mistakes[:, -1].sum(), 0)
+        case = f"{len(margins)} planted sets, step(0) = {at_zero}"
+        claims.at_most(f"{case}: largest mistakes gamma^2 / R^2", (mistakes.sum(axis=1) / bounds).max(), 1)
+        claims.equal(f"{case}: mistakes in the last epoch", mistakes[:, -1].sum(), 0)
     return margins, bounds, traces
 
 
 def tight(claims):
-    """Orthogonal examples with labels 1, 0, 1, 0, ... teach nothing of each other: mistakes of nearly the bound.
+    """Orthogonal examples with labels 1, 0, 1, 0, ... teach nothing about each other: nearly the bound's mistakes.
 
     The plane (1, -1, 1, -1, ...) / sqrt(n) has gamma = |x| / sqrt(n), so the bound is n (1 + 1 / |x|^2). Mistakes: the
     bias is 0 where a label is 1 and 1 where it is 0, which is wrong every time; after n of them w decides.
     Returns [(gamma, bound, trace)].
     """
-    found = []
+    rows = []
     for n in (4, 16, 64, 256):
         _, trace = train_perceptron(10 * np.eye(n), 1 - np.arange(n) % 2, learning_rate=1, epochs=3)
         claims.equal(
             f"{n} orthogonal examples, bound {1.01 * n:.2f}: mistakes in each epoch", trace.mistakes, (n, 0, 0)
         )
-        found.append((10 / np.sqrt(n), 1.01 * n, trace))
-    return found
+        rows.append((10 / np.sqrt(n), 1.01 * n, trace))
+    return rows
 
 
 def any_rate(claims, seed):
@@ -115,9 +115,9 @@ def drawn(margins, bounds, traces, orthogonal):
 
 
 def experiment(claims, quick, seed):
-    found = planted(claims, quick, seed)
+    results = planted(claims, quick, seed)
     any_rate(claims, seed)
-    return drawn(*found, tight(claims))
+    return drawn(*results, tight(claims))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Overfitting: the training loss goes on falling while the test loss rises; and what each remedy is worth.
 
 A 784-30-10 network on 1000 images of Fashion-MNIST, as Nielsen's on 1000 of MNIST (training accuracy 100 %, test loss
-down to 1.20 and up again to 1.77). Validation images tell where the minimum is. The test images are read once, by what
-the validation images have chosen.
+down to 1.20 and up again to 1.77). Validation images say where the minimum is. The test images are read once, by the
+runs that the validation images have chosen.
 
 Remedies, each alone: early stopping, L1, L2, dropout, shifted images. The strengths of L1 and L2 are chosen on
 validation images; dropout of 1/2 and shifts by a pixel are the published ones.
 
-Where the notes' list is loose: weight decay is nothing beside L2, for with plain gradient descent the two are the same
+Where the notes' list is loose: weight decay adds nothing to L2, for with plain gradient descent the two are the same
 steps, W <- W - eta (g + lambda W); and batch normalisation is no remedy by itself: with it the loss rises after its
 minimum too. What early stopping does to a quadratic is in early_stopping.
 
@@ -52,8 +52,8 @@ def experiment(claims, quick, seed):
         return jaxnn.ensemble(jaxnn.mbgd, net, LOSS, train, keys=keys, update=update, penalty=penalty, **options)
 
     def test_losses(net, run):
-        each = jax.vmap(lambda params, state: jaxnn.evaluate(net, LOSS, params, state, test).loss)
-        return np.asarray(each(run.params, run.state), np.float64)
+        test_loss = jax.vmap(lambda params, state: jaxnn.evaluate(net, LOSS, params, state, test).loss)
+        return np.asarray(test_loss(run.params, run.state), np.float64)
 
     def at_best_strength(name, strengths):
         """The run of the strength that is best on validation images."""

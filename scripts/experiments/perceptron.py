@@ -1,4 +1,4 @@
-"""The perceptron learns AND, OR and NAND in a few epochs; on XOR it goes round in a circle for ever.
+"""The perceptron learns AND, OR and NAND in a few epochs; on XOR it goes in a cycle for ever.
 
     y = step(w . x + b)        w <- w + eta (t - y) x        b <- b + eta (t - y)
 
@@ -45,8 +45,8 @@ def article(claims):
     off = np.abs(np.column_stack([trace.w, trace.b]) - np.transpose(weights)).max()
     claims.at_most("AND, eta 0.1: weights' largest distance from the table", off, 10 * 0.3 * 2**-53)
     for name, counts in GATES.items():
-        found = [gate(name, at_zero=at_zero).mistakes.sum() for at_zero in (0, 1)]
-        claims.equal(f"{name.upper()}: mistakes for step(0) = 0 and 1", found, counts)
+        totals = [gate(name, at_zero=at_zero).mistakes.sum() for at_zero in (0, 1)]
+        claims.equal(f"{name.upper()}: mistakes for step(0) = 0 and 1", totals, counts)
     rounded = [gate(name, 0.1, at_zero).mistakes.sum() for name, at_zero in (("and", 1), ("nand", 0))]
     claims.equal("AND for 1, NAND for 0, at eta 0.1: rounded at z = 0", rounded, (8, 8))
 

@@ -1,4 +1,4 @@
-"""A fixed shuffle of the pixels: nothing to a dense network, and much to a convolutional one.
+"""A fixed shuffle of the pixels changes nothing for a dense network, and much for a convolutional one.
 
 The notes: a fully connected network treats all pixels alike. More exactly, it does not know where a pixel lies. Let all
 examples have their pixels in another order, the same for all. A dense layer whose rows are in that order too gives the
@@ -8,7 +8,7 @@ not weigh pixels equally: after training it doesn't.) A convolution's weights sa
 what they are good for.
 
 Published for MNIST-1D, in order and shuffled: MLP 68 and 68 % (in the authors' log 65.1 and 66.0), CNN 94 and 56 %
-(92.3 and 58.7). MNIST isn't at hand; Fashion-MNIST stands for images.
+(92.3 and 58.7). Fashion-MNIST stands in for MNIST.
 
 Source: PRINCIPLES G4, 3.1, section 4 (22); Greydanus and Kobak, "Scaling down deep learning with MNIST-1D".
 
@@ -80,13 +80,13 @@ def shuffled(x, order):
 def accuracies(net, train, test, keys, rng, **options):
     """Test accuracy in percent after training, of each key: in order and shuffled."""
     whole = np.prod(train[0].shape[1:])
-    found = []
+    percents = []
     for order in (np.arange(whole), rng.permutation(whole)):
         data, held_out = ((shuffled(x, order), y) for x, y in (train, test))
         runs, _ = jaxnn.ensemble(jaxnn.mbgd, net, LOSS, data, keys=keys, **options)
         on_test = jax.vmap(lambda params, state, on: jaxnn.evaluate(net, LOSS, params, state, on).metric, (0, 0, None))
-        found.append(100 * np.asarray(on_test(runs.params, runs.state, held_out), np.float64))
-    return found
+        percents.append(100 * np.asarray(on_test(runs.params, runs.state, held_out), np.float64))
+    return percents
 
 
 def claim_that_a_dense_layer_cannot_tell(claims, data, key, rng):
@@ -108,15 +108,17 @@ def claim_that_a_dense_layer_cannot_tell(claims, data, key, rng):
     claims.at_most("MLP: losses of 200 steps apart, rows shuffled as the pixels are", apart, 200 * 40 * 2.0**-53)
 
 
-def claim_what_shuffling_does(claims, name, found):
-    claims.mean(f"{name}, MLP: accuracy shuffled - in order", found["MLP"][1] - found["MLP"][0], 0, unit="points")
-    claims.mean_at_least(f"{name}, CNN: accuracy in order - shuffled", found["CNN"][0] - found["CNN"][1], 0, "points")
+def claim_what_shuffling_does(claims, name, results):
+    claims.mean(f"{name}, MLP: accuracy shuffled - in order", results["MLP"][1] - results["MLP"][0], 0, unit="points")
+    claims.mean_at_least(
+        f"{name}, CNN: accuracy in order - shuffled", results["CNN"][0] - results["CNN"][1], 0, "points"
+    )
 
 
-def claim_what_was_published(claims, found):
+def claim_what_was_published(claims, results):
     """A published number is of one run on 1,000 test signals: good for a binomial interval."""
     z = stats.norm.ppf(0.9995)
-    for name, both in found.items():
+    for name, both in results.items():
         for how, accuracy, published in zip(("in order", "shuffled"), both, PUBLISHED[name], strict=True):
             low, high = (np.array(published) + side * z * np.sqrt(binomial_variance(published)) for side in (-1, 1))
             claims.between(f"MNIST-1D, {name} {how}: accuracy", accuracy.mean(), min(low), max(high), "%")
@@ -126,20 +128,20 @@ def binomial_variance(percent, tries=1000):
     return np.array(percent) * (100 - np.array(percent)) / tries
 
 
-def drawn(found):
-    figure, axes = panels(columns=len(found), width=5.2)
-    for (name, networks), each in zip(found.items(), axes, strict=True):
+def drawn(by_data):
+    figure, axes = panels(columns=len(by_data), width=5.2)
+    for (name, networks), panel in zip(by_data.items(), axes, strict=True):
         for how, color, i in (("in order", BLUE, 0), ("shuffled", ORANGE, 1)):
             places = np.arange(len(networks)) + 0.36 * (i - 0.5)
             means = [both[i].mean() for both in networks.values()]
             spread = [half_width(both[i]) for both in networks.values()]
-            each.bar(places, means, 0.34, yerr=spread, capsize=4, color=color, label=f"pixels {how}")
+            panel.bar(places, means, 0.34, yerr=spread, capsize=4, color=color, label=f"pixels {how}")
             if name.startswith("MNIST-1D"):
-                of_readme = [PUBLISHED[network][i][0] for network in networks]
-                each.plot(places, of_readme, "k_", markersize=26, label=None if i else "published")
-        each.set_xticks(np.arange(len(networks)), networks)
-        each.set(ylabel="test accuracy in %", ylim=(0, 115), yticks=range(0, 101, 20), title=name)
-        each.legend(loc="upper center", ncols=3, fontsize=8)
+                readme = [PUBLISHED[network][i][0] for network in networks]
+                panel.plot(places, readme, "k_", markersize=26, label=None if i else "published")
+        panel.set_xticks(np.arange(len(networks)), networks)
+        panel.set(ylabel="test accuracy in %", ylim=(0, 115), yticks=range(0, 101, 20), title=name)
+        panel.legend(loc="upper center", ncols=3, fontsize=8)
     return figure
 
 

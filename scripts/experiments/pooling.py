@@ -48,12 +48,12 @@ def claim_the_parameters(claims):
 
 def claim_the_robustness_to_shifts(claims, key, n):
     """Windows of k x k independent pixels, before and after a shift by one: images of k rows and k + 1 columns."""
-    found = {}
+    results = {}
     for k in (2, 3, 4):
         x = jax.random.uniform(key, (n, k, k + 1, 1))
         here, there = x[:, :, :k], x[:, :, 1:]
         largest, mean = (
-            [pool.forward((), (), each).y.ravel() for each in (here, there)]
+            [pool.forward((), (), pixels).y.ravel() for pixels in (here, there)]
             for pool in (jaxnn.MaxPool(k), jaxnn.AvgPool(k))
         )
         same = int(jnp.sum(largest[0] == largest[1]))
@@ -61,8 +61,8 @@ def claim_the_robustness_to_shifts(claims, key, n):
         # Between two pixels the mean square is 2 / 12. Of the mean's change 2k pixels have a part, each of 1 / k^2.
         change = 6 * np.square(np.asarray(mean[0] - mean[1], np.float64))
         claims.mean(f"{k} x {k} mean: mean square of its change, over a pixel's", change, 1 / k**3)
-        found[k] = same / n, np.sqrt(change.mean())
-    return found
+        results[k] = same / n, np.sqrt(change.mean())
+    return results
 
 
 def drawn(weights, robustness):

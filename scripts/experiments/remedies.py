@@ -53,16 +53,16 @@ def initialised(name):
 
 def initialisations(claims, keys):
     """By name: log |delta| over that at the top, measured (n_seeds, DEPTH + 1) and foretold."""
-    found = {}
+    results = {}
     for name, (block, _) in INITIALISED.items():
         measured, foretold = relative(error_terms(keys, block=block, width=NARROW)[0]), upwards(initialised(name))
         a_layer, total = np.exp(measured[:, 0] / DEPTH), np.exp(foretold[0])
         claims.mean(f"{name}, n = {NARROW}: factor a layer ({total:.3g} in all)", a_layer, total ** (1 / DEPTH))
-        found[name] = measured, foretold
-    (he, of_he), (orthogonal, of_orthogonal) = found.values()
+        results[name] = measured, foretold
+    (he, he_foretold), (orthogonal, orthogonal_foretold) = results.values()
     statement = f"n = {NARROW}: log of what orthogonal weights keep over what He's do"
-    claims.mean(statement, orthogonal[:, 0] - he[:, 0], of_orthogonal[0] - of_he[0])
-    return found
+    claims.mean(statement, orthogonal[:, 0] - he[:, 0], orthogonal_foretold[0] - he_foretold[0])
+    return results
 
 
 def averages(of_initialisations, keys, n_batches):
@@ -71,19 +71,19 @@ def averages(of_initialisations, keys, n_batches):
     def measured(block, keys, **options):
         return relative(error_terms(keys, block=block, **options)[0])
 
-    found = {"sigmoid, Xavier": (measured(PLAIN, keys).mean(axis=0), upwards(residual.sigmoid_blocks(0)), BLUE)}
+    results = {"sigmoid, Xavier": (measured(PLAIN, keys).mean(axis=0), upwards(residual.sigmoid_blocks(0)), BLUE)}
     for name, (block, colour) in residual.BLOCKS.items():
-        found[name] = residual.average(name, measured(block, keys)), residual.FORETOLD[name], colour
-    for name, (of_seeds, foretold) in of_initialisations.items():
-        found[name] = of_seeds.mean(axis=0), foretold, INITIALISED[name][1]
-    of_seeds = measured(normalised(WIDTH), keys[:n_batches], rows=BATCH)
-    found["batch normalisation"] = of_seeds.mean(axis=0), upwards(batch_normalised(WIDTH)), "grey"
-    return found
+        results[name] = residual.average(name, measured(block, keys)), residual.FORETOLD[name], colour
+    for name, (by_seed, foretold) in of_initialisations.items():
+        results[name] = by_seed.mean(axis=0), foretold, INITIALISED[name][1]
+    by_seed = measured(normalised(WIDTH), keys[:n_batches], rows=BATCH)
+    results["batch normalisation"] = by_seed.mean(axis=0), upwards(batch_normalised(WIDTH)), "grey"
+    return results
 
 
-def drawn(found):
+def drawn(results):
     figure, (every, near) = panels(2, width=5.6, height=4.6)
-    for name, (measured, foretold, colour) in found.items():
+    for name, (measured, foretold, colour) in results.items():
         for panel in (every, near) if abs(foretold[0]) < 1 else (every,):
             panel.semilogy(np.exp(measured), "o", color=colour, markersize=4, label=name)
             panel.semilogy(np.exp(foretold), **PREDICTED)
@@ -98,8 +98,8 @@ def drawn(found):
 
 def experiment(claims, quick, seed):
     keys = jax.random.split(jax.random.key(seed), 128 if quick else 512)
-    found = initialisations(claims, keys)
-    return drawn(averages(found, keys[: 24 if quick else 128], n_batches=8 if quick else 24))
+    results = initialisations(claims, keys)
+    return drawn(averages(results, keys[: 24 if quick else 128], n_batches=8 if quick else 24))
 
 
 if __name__ == "__main__":

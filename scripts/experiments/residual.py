@@ -9,12 +9,12 @@
 of L = 30 blocks, with He's weights for ReLU and Xavier's for sigmoid, of width n = 256.
 
 Where the notes are loose. "Always a 1" doesn't save a residual network: it is I + J, and the 1 must stay the larger
-part. Unscaled, a branch of ReLU is as large as what it is added to. Of x + relu(W x) one direction at the top, that of
-y, makes nearly all of the mean square below: about two networks in three lie below the root of what is foretold.
+part. Unscaled, a branch of ReLU is as large as what it is added to. In x + relu(W x) one direction at the top, that of
+y, makes nearly all of the mean square below: about two networks in three lie below the root of the prediction.
 
     python scripts/experiments/residual.py                                      (10 s on 2 cores; --quick 5 s)
 
-Expect 3.1e4, which is 2^15 but for the width, and 8.6e5, where 8.75e5 is foretold (unscaled), 1.63 (scaled), 1.21
+Expect 3.1e4, which is 2^15 but for the width, and 8.6e5, where 8.75e5 is predicted (unscaled), 1.63 (scaled), 1.21
 (sigmoid) over 30 blocks.
 Source: PRINCIPLES D7, section 4 (15); He et al. 2016; Hanin and Nica 2018; Yang et al. 2019.
 """
@@ -103,29 +103,29 @@ def euler(x, dx, y, dy):
 
 
 def growth(claims, keys, n_seeds):
-    found = {}
+    results = {}
     for name, (block, _) in BLOCKS.items():
         lengths, ends = error_terms(keys if name == POSTACTIVATED else keys[:n_seeds], block=block)
-        found[name], total = relative(lengths), np.exp(FORETOLD[name][0])
+        results[name], total = relative(lengths), np.exp(FORETOLD[name][0])
         if name == POSTACTIVATED:
             # Thirty blocks, each known to 1 / n. A sum of few squares: their mean is foretold, and not its logarithm.
-            squares = np.exp(2 * (found[name][:, 0] - FORETOLD[name][0]))
+            squares = np.exp(2 * (results[name][:, 0] - FORETOLD[name][0]))
             statement = f"{name}: mean square after {DEPTH} blocks over that foretold, {total:.3g}^2"
             claims.mean(statement, squares, 1, room=DEPTH / WIDTH)
             # Each block sums 256 products, rounded by 2^-24.
             apart = np.max(jax.vmap(euler)(*ends))
             claims.at_most(f"{name}: x . dE/dx differs, bottom from top", apart, DEPTH * WIDTH / 2**24)
         else:
-            a_block = np.exp(found[name][:, 0] / DEPTH)  # known to 1 / n
+            a_block = np.exp(results[name][:, 0] / DEPTH)  # known to 1 / n
             claims.mean(f"{name}: factor a block ({total:.3g} in all)", a_block, total ** (1 / DEPTH), room=1 / WIDTH)
-    return found
+    return results
 
 
-def drawn(found):
+def drawn(results):
     figure, (every, near, tail) = panels(3, width=5)
     for name, (_, colour) in BLOCKS.items():
         for panel in (every, near) if abs(FORETOLD[name][0]) < 1 else (every,):
-            panel.semilogy(np.exp(average(name, found[name])), "o", color=colour, markersize=4, label=name)
+            panel.semilogy(np.exp(average(name, results[name])), "o", color=colour, markersize=4, label=name)
             panel.semilogy(np.exp(FORETOLD[name]), **PREDICTED)
     every.set(title="Residual networks, at the start")
     near.set(yticks=(1, 1.2, 1.5), yticklabels=("1", "1.2", "1.5"), title="Those that stay near 1")
@@ -133,7 +133,7 @@ def drawn(found):
     for panel in (every, near):
         panel.plot([], [], **PREDICTED, label="theory")
         panel.set(xlabel="blocks below", ylabel="$|\\partial E / \\partial x|$, over that at the top")
-    bottom = np.exp(found[POSTACTIVATED][:, 0])
+    bottom = np.exp(results[POSTACTIVATED][:, 0])
     tail.hist(bottom, np.geomspace(bottom.min(), bottom.max(), 25), color=RED, alpha=0.6, label=POSTACTIVATED)
     tail.axvline(np.exp(FORETOLD[POSTACTIVATED][0]), **PREDICTED, label="theory, root mean square")
     tail.set(xscale="log", xlabel=f"$|\\partial E / \\partial x|$ {DEPTH} blocks below, over that at the top")

@@ -1,15 +1,15 @@
-"""Raw pixels saturate the article's hidden layer before the first step, and the images' norms alone foretell it.
+"""Raw pixels saturate the article's hidden layer before the first step, and the images' norms alone predict it.
 
     784-300-10 sigmoid neurons, W ~ U(-0.1, 0.1), b = 0
 
 For one image x the net input z = w . x of a hidden unit has mean 0 and variance |x|^2 / 300, for Var(w) = 0.01 / 3, and
-is a sum of hundreds of independent terms: normal. So the images' norms alone tell how many units are flat:
+is a sum of hundreds of independent terms: normal. So the images' norms alone say how many units are flat:
 
     P(sigma'(z) < 0.001) = 2 Phi(-6.906 sqrt(300) / |x|),    which for pixels of 0 to 255 is nearly all (MNIST: 95.8 %).
 
-Dividing by 255 cures it. Batch normalisation cures it too, without: it doesn't see the unit in which pixels are
-measured, for BN(255 x W) = BN(x W), and their gradients by W are equal too. What comes of it in training says
-article_recipe.py.
+Dividing by 255 cures it. Batch normalisation cures it too, without dividing: it doesn't see the unit in which pixels
+are measured, for BN(255 x W) = BN(x W), and their gradients by W are equal too. article_recipe.py shows what this does
+to training.
 
     python scripts/experiments/saturation.py                                    (7 s on 2 cores; --quick 5 s)
 
@@ -75,7 +75,7 @@ def slopes(params, state, x, *, net):
 
     def of_one(network):
         cache = net.forward(*network, x, train=True).cache
-        y = next(each.y for each, layer in zip(cache, net.layers, strict=True) if layer == jaxnn.Sigmoid())
+        y = next(kept.y for kept, layer in zip(cache, net.layers, strict=True) if layer == jaxnn.Sigmoid())
         return y * (1 - y)
 
     return jax.lax.map(of_one, (params, state))
@@ -92,7 +92,7 @@ def claim_what_norms_foretell(claims, images, before):
     """The images' norms."""
     x = images.reshape(-1, 784).astype(np.float32)
     norms = np.linalg.norm(x, axis=1)
-    flat = {name: np.asarray(each < FLAT) for name, each in before.items()}
+    flat = {name: np.asarray(derivatives < FLAT) for name, derivatives in before.items()}
     z = edge(FLAT) / (norms / np.sqrt(300))
     # Edgeworth's next term: w_i x_i is uniform, which gives the sum an excess kurtosis of -1.2 sum x_i^4 / |x|^4.
     kurtosis = -1.2 * np.sum(x**4, axis=1) / norms**4

@@ -5,9 +5,9 @@ rate. Then what a step gains (gradient_noise_scale.py) is summed over a run, and
 
     steps(B) = S_min (1 + B_noise / B),      examples(B) = B steps(B) = E_min (1 + B / B_noise):
 
-small batches waste steps, large ones examples. Batches drawn from n examples without putting back have noise
+small batches waste steps, large ones examples. Batches drawn from n examples without replacement have noise
 Sigma (1/B - 1/n) n / (n - 1) in place of Sigma / B. With H like the identity, B_noise is B_simple = tr(Sigma) / |G|^2,
-which needs no Hessian, and was found to tell B_noise to within an order of magnitude. It grows as the loss falls.
+which needs no Hessian, and was found to give B_noise to within an order of magnitude. It grows as the loss falls.
 
 The network has 32 hidden units, and n = 2000 examples of MNIST-1D. For each B one ensemble trains it at all rates, from
 all keys.
@@ -82,19 +82,19 @@ def noise_scale_while_learning(net, data, rate, keys):
     @jax.jit
     @jax.vmap
     def measured(params, state):
-        each = gradients_of_each(net, LOSS, params, state, data)
-        gradient = each.mean(axis=0)
-        noise = jnp.sum(jnp.square(each - gradient)) / len(each)
+        gradients = gradients_of_each(net, LOSS, params, state, data)
+        gradient = gradients.mean(axis=0)
+        noise = jnp.sum(jnp.square(gradients - gradient)) / len(gradients)
         return jaxnn.evaluate(net, LOSS, params, state, data).loss, noise / jnp.sum(jnp.square(gradient))
 
     options = {"update": jaxnn.gradient_descent(float(rate)), "epochs": 1, "batch_size": 64, "metric": None}
     run = jax.vmap(lambda key: jaxnn.start(net, data[0].shape[1:], key=key, update=options["update"]))(keys)
     run = run._replace(epoch=run.epoch[0], step=run.step[0])  # which the members of an ensemble have in common
-    found = [measured(run.params, run.state)]
-    while np.min([loss for loss, _ in found], axis=0).max() > TARGET:
+    measurements = [measured(run.params, run.state)]
+    while np.min([loss for loss, _ in measurements], axis=0).max() > TARGET:
         run, _ = jaxnn.ensemble(jaxnn.mbgd, net, LOSS, data, run=run, **options)
-        found.append(measured(run.params, run.state))
-    losses, scales = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+        measurements.append(measured(run.params, run.state))
+    losses, scales = (np.stack(part, axis=1) for part in zip(*measurements, strict=True))
     return losses, scales
 
 

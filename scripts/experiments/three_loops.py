@@ -1,10 +1,10 @@
-"""For as many examples SGD is far ahead at first; constant eta and noise together keep it off the minimum.
+"""For the same number of examples SGD is far ahead at first; constant eta and noise together keep it off the minimum.
 
     BGD   w <- w - eta (mean of all gradients)        MBGD   the mean of B of them        SGD   one gradient
 
-Where the notes are loose. SGD doesn't converge badly: for as many examples it is far ahead at first. It ends near the
-minimum only if eta is constant and there is noise; under eta ~ 1 / t it converges, and without noise (a model that fits
-every example) it converges linearly at constant eta. Nor are more updates more speed: a machine goes through
+Where the notes are loose. SGD doesn't converge badly: for the same number of examples it is far ahead at first. It ends
+near the minimum only if eta is constant and there is noise; under eta ~ 1 / t it converges, and without noise (a model
+that fits every example) it converges linearly at constant eta. Nor are more updates more speed: a machine goes through
 the whole set at once faster than through its examples one by one (batches of 16 don't gain yet).
 
 For new examples x ~ N(0, H), t = w* . x + N(0, sigma^2), and e = w - w* in H's eigenbasis, all of this is exact:
@@ -59,22 +59,22 @@ BGD = Descent(jaxnn.bgd, 1.5, -1, NOISE, BLUE)
 
 
 def experiment(claims, quick, seed):
-    n, found = (2048 if quick else 4096), {}  # found: of each descent, examples seen and each run's excess by then
+    n, results = (2048 if quick else 4096), {}  # of each descent, examples seen and each run's excess by then
     key, clean_key = jax.random.split(jax.random.key(seed))
     noisy, clean = examples(key, 256, n, NOISE), examples(clean_key, 256, n, 0)
     for name, descent in DESCENTS.items():
         risks = excess(descent, noisy if descent.noise else clean, 16)
         claims.mean(f"{name}, one pass: excess risk", risks[:, -1], expected(descent, n)[1][-1])
-        found[name] = 16 * np.arange(1, n // 16 + 1), risks
+        results[name] = 16 * np.arange(1, n // 16 + 1), risks
     bgd = excess(BGD, noisy, n, passes=60)
     claims.mean("BGD, 60 passes: excess risk", bgd[:, -1], floor(n))
-    found["BGD"] = n * np.arange(1, 61), bgd
+    results["BGD"] = n * np.arange(1, 61), bgd
 
-    end = {name: np.log10(risks[:, -1]) for name, (_, risks) in found.items()}
+    end = {name: np.log10(risks[:, -1]) for name, (_, risks) in results.items()}
     claims.mean_at_least("log10 of excess, BGD's first pass over SGD's", np.log10(bgd[:, 0]) - end["SGD"], 0)
     claims.mean_at_least("log10 of excess, SGD over BGD's last pass", end["SGD"] - end["BGD"], 0)
     claims.mean_at_least("log10 of excess, SGD over SGD with 1/t", end["SGD"] - end["SGD, 1/t schedule"], 0)
-    return drawn(n, found, {name: seconds(DESCENTS.get(name, BGD), n, seed) for name in found})
+    return drawn(n, results, {name: seconds(DESCENTS.get(name, BGD), n, seed) for name in results})
 
 
 def examples(key, runs, n, noise):
@@ -100,12 +100,12 @@ def expected(descent, n):
     """The mean of the excess after each step over n new examples, by the recursion above."""
     rate, batch = descent.learning_rate, descent.batch
     steps = np.arange(n // batch)
-    second, found = np.ones_like(CURVATURES), []
+    second, risks = np.ones_like(CURVATURES), []
     for eta in np.broadcast_to(rate(steps) if callable(rate) else rate, len(steps)):
         kept = 1 - 2 * eta * CURVATURES + (eta * CURVATURES) ** 2 * (1 + 1 / batch)
         second = kept * second + eta**2 * CURVATURES * (CURVATURES @ second + descent.noise**2) / batch
-        found.append(CURVATURES @ second / 2)
-    return batch * (steps + 1), np.array(found)
+        risks.append(CURVATURES @ second / 2)
+    return batch * (steps + 1), np.array(risks)
 
 
 def floor(n):
@@ -126,19 +126,19 @@ def seconds(descent, n, seed):
     return min(took) / epochs / n
 
 
-def drawn(n, found, cost):
+def drawn(n, results, cost):
     """The mean excess of each descent, against examples and against seconds."""
     figure, (seen, clock, clean) = panels(3, width=5.2, height=4.2)
-    noisy = [name for name in found if name != "SGD without noise"]
-    for axes, names in ((seen, noisy), (clock, noisy), (clean, [name for name in found if "SGD" in name])):
+    noisy = [name for name in results if name != "SGD without noise"]
+    for axes, names in ((seen, noisy), (clock, noisy), (clean, [name for name in results if "SGD" in name])):
         for name in names:
-            samples, risks = found[name]
+            samples, risks = results[name]
             across = samples * cost[name] if axes is clock else samples
             axes.plot(across, risks.mean(axis=0), color=DESCENTS.get(name, BGD).colour, label=name)
             if axes is not clock and name in DESCENTS:
                 axes.plot(*expected(DESCENTS[name], n), **PREDICTED)
         axes.set(xlabel="examples seen", ylabel="excess risk, mean of 256 runs", yscale="log")
-    seen.plot(found["BGD"][0][[0, -1]], [floor(n)] * 2, **PREDICTED, label="theory; level: least squares")
+    seen.plot(results["BGD"][0][[0, -1]], [floor(n)] * 2, **PREDICTED, label="theory; level: least squares")
     clean.plot([], [], **PREDICTED, label="theory")
     seen.set(xscale="log", title=f"{n} examples, and again for BGD")
     clock.set(xscale="log", title="The same, by the clock", xlabel="seconds of one run on this machine")

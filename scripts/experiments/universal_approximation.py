@@ -1,4 +1,4 @@
-"""Universal approximation: that a network exists says nothing of whether training finds it.
+"""Universal approximation: that a network exists says nothing about whether training finds it.
 
 The notes: one hidden layer with enough units approximates any continuous function. On a compact set, and that is all.
 Take sin on [0, 2 pi] and N ReLU units, their weights set by hand:
@@ -8,7 +8,7 @@ Take sin on [0, 2 pi] and N ReLU units, their weights set by hand:
 joins the points (k h, sin(k h)) by lines. Its error is the largest height of an arc over its chord, at most
 h^2 / 8 max|sin''|: halving h quarters it. Beyond 2 pi it is a straight line. No weights get below a quarter of that or
 so: N units make N + 1 pieces, and on an arc the best line errs by half the height. Trained networks of this size are
-far from it, and how far their first weights decide: with biases 0 all kinks begin at x = 0.
+far from it, and their first weights decide how far: with biases 0 all kinks begin at x = 0.
 
 Source: PRINCIPLES G2, section 4 (18).
 
@@ -115,8 +115,8 @@ def errors_by_hand(claims):
 
 
 def claim_that_training_is_far_from_it(claims, sizes, by_hand, errors):
-    for n_units, found in zip(sizes, errors, strict=True):
-        claims.at_least(f"N = {n_units}, trained: the best one's largest error", found.min(), least_error(n_units))
+    for n_units, largest in zip(sizes, errors, strict=True):
+        claims.at_least(f"N = {n_units}, trained: the best one's largest error", largest.min(), least_error(n_units))
     # The last size is 64. Better or worse isn't in the theorem: that training doesn't find what exists is our claim.
     at_zero, spread = np.log(errors[-1])
     claims.mean_at_least("N = 64, trained, kinks spread: ln(error / by hand)", spread - np.log(by_hand[-1]), 0)
@@ -128,8 +128,8 @@ def drawn(sizes, by_hand, graphs, errors):
     x, many, n_networks = np.linspace(0, 1.2 * END, 300), np.arange(8, 65, 2), errors.shape[2]
     of_x.plot(x, graph(polygon(8)[0], x), color=GREEN, label="by hand")
     for kind, (name, colour, marker, beside) in enumerate(KINDS):
-        at, found = np.repeat(sizes, n_networks) * beside, errors[:, kind].ravel()
-        of_n.loglog(at, found, marker, color=colour, alpha=0.5, markersize=4, label=name)
+        places, largest = np.repeat(sizes, n_networks) * beside, errors[:, kind].ravel()
+        of_n.loglog(places, largest, marker, color=colour, alpha=0.5, markersize=4, label=name)
         if sizes[0] == 8:
             median = np.argsort(errors[0, kind])[n_networks // 2]
             of_x.plot(LOOKED_AT, graphs[0][kind, median], "-.", color=colour, label=name)

@@ -8,7 +8,7 @@ squares which scatters: for ReLU 5 / 4n. A hundred seeds see it: 30 layers of Re
 width 256 keep 86 % as a rule (PRINCIPLES' 97 % is one draw), though E |delta|^2 is kept in full.
 
 Where the notes are loose. sigma' <= 1/4 isn't the cause, w sigma' is: ReLU vanishes too at Xavier's sigma_w^2 = 1. tanh
-isn't like sigmoid: it keeps 15 % over 30 layers of which sigmoid keeps 1e-19. Weights in (0, 1), all positive, saturate
+isn't like sigmoid: over 30 layers it keeps 15 %, and sigmoid 1e-19. Weights in (0, 1), all positive, saturate
 sigmoid and tanh, for a gradient of exactly 0, and with ReLU explode, by n / 2 a layer. Depth alone does neither, at
 chi = 1.
 
@@ -90,7 +90,7 @@ def relative(lengths):
 def factors(claims, keys):
     """log |delta| from bottom to top, by activation and init: measured (n_seeds, DEPTH + 1) and foretold."""
     cases = [(name, init) for name in ACTIVATIONS for init in ("Xavier", "He")] + [("ReLU", "large")]
-    found = {}
+    results = {}
     for name, init in cases:
         activation, variance = ACTIVATIONS[name][0], VARIANCES[init][0]
         block = jaxnn.Serial(jaxnn.Dense(WIDTH, jaxnn.Normal((variance / WIDTH) ** 0.5)), activation)
@@ -99,8 +99,8 @@ def factors(claims, keys):
         room = 0 if name == "ReLU" else 1 / WIDTH
         statement = f"{name}, sigma_w^2 = {variance}: factor a layer ({np.exp(logs.sum()):.2g} over {DEPTH})"
         claims.mean(statement, np.exp(measured[:, 0] / DEPTH), np.exp(logs.mean()), room)
-        found[name, init] = measured, logs
-    return found
+        results[name, init] = measured, logs
+    return results
 
 
 def all_positive(claims, keys, names):
@@ -119,9 +119,9 @@ def all_positive(claims, keys, names):
             claims.equal(f"{name}, weights in (0, 1): largest gradient left after {DEPTH}", measured[:, 0].max(), 0.0)
 
 
-def drawn(found):
+def drawn(results):
     figure, (depth, a_layer) = panels(2, width=5.4, height=4.2)
-    for (name, init), (measured, logs) in found.items():
+    for (name, init), (measured, logs) in results.items():
         (_, colour), (variance, marker) = ACTIVATIONS[name], VARIANCES[init]
         look = {"marker": marker, "linestyle": "", "color": colour}
         depth.semilogy(np.exp(measured.mean(axis=0)), **look, markersize=4, label=f"{name}, {init} ({variance})")
@@ -129,7 +129,7 @@ def drawn(found):
         a_layer.plot(variance, np.exp(measured[:, 0].mean() / DEPTH), **look, label=name if variance == 1 else None)
     variances = np.linspace(0.5, 3.5, 25)
     for activation, _ in ACTIVATIONS.values():
-        a_layer.plot(variances, [np.exp(foretold(activation, each).mean()) for each in variances], **PREDICTED)
+        a_layer.plot(variances, [np.exp(foretold(activation, variance).mean()) for variance in variances], **PREDICTED)
     depth.set(xlabel="layers below", ylabel="$|\\partial E / \\partial a|$, over that at the top", title="At the start")
     a_layer.set(xlabel="$\\sigma_w^2 = n$ Var(w)", ylabel=f"factor a layer, mean of {DEPTH}", ylim=(0, 1.6))
     a_layer.set(title="Below 1 gradients vanish, above 1 they explode")
@@ -140,9 +140,9 @@ def drawn(found):
 
 def experiment(claims, quick, seed):
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 0), 24 if quick else 128)
-    found = factors(claims, keys)
+    results = factors(claims, keys)
     all_positive(claims, keys, ["sigmoid"] if quick else list(ACTIVATIONS))
-    return drawn(found)
+    return drawn(results)
 
 
 if __name__ == "__main__":

@@ -53,14 +53,14 @@ def paths(data, key, epochs):
         "adam, penalty": (jaxnn.adam(eta), l2),
         "adamw": (jaxnn.adamw(eta, weight_decay=strength), None),
     }
-    options, found = {"epochs": 1, "batch_size": 20, "metric": None}, {}
+    options, by_rule = {"epochs": 1, "batch_size": 20, "metric": None}, {}
     for name, (rule, penalty) in rules.items():
         run, path = jaxnn.start(NET, (N_FEATURES,), key=key, update=rule, dtype=jnp.float64), []
         for _ in range(epochs):
             run, _ = jaxnn.mbgd(NET, LOSS, data, run=run, update=rule, penalty=penalty, **options)
             path.append(weights(run))
-        found[name] = np.array(path)
-    return found
+        by_rule[name] = np.array(path)
+    return by_rule
 
 
 def one_step_apart(claims, data, key, axes, epochs):
@@ -105,13 +105,14 @@ def shrinking(claims, key, axes, quick):
     for name, (rule, penalty, predicted, colour, marker) in rules.items():
         remains = behind_noise(rule, penalty, sigma, key, (4, n_weights), n_steps)
         rate = -np.log(np.asarray(remains).reshape(4, 20, -1).mean(axis=2)) / n_steps
-        for each, expected, measured in zip(sigma[:, 0], map(float, predicted), rate, strict=True):
+        for noise, expected, measured in zip(sigma[:, 0], map(float, predicted), rate, strict=True):
             # The first ten steps hardly know sigma, and lambda w adds (lambda / sigma)^2 / 2 to it: 1 % at most.
-            claims.mean(f"{name}, sigma = {each:g}: shrinks a step by", measured, expected, 0.01 * expected)
+            claims.mean(f"{name}, sigma = {noise:g}: shrinks a step by", measured, expected, 0.01 * expected)
         axes.loglog(sigma[:, 0], rate.mean(axis=1), marker, color=colour, label=name)
         axes.loglog(sigma[:, 0], predicted, **PREDICTED, label=foretold if name == "adamw" else None)
     quiet = jnp.zeros((1, 1), jnp.float32)
-    silent = [behind_noise(jaxnn.adam(eta), jaxnn.l2(each), quiet, key, (1, 1), 100).item() for each in (1e-3, 1e-1)]
+    penalties = jaxnn.l2(1e-3), jaxnn.l2(1e-1)
+    silent = [behind_noise(jaxnn.adam(eta), l2, quiet, key, (1, 1), 100).item() for l2 in penalties]
     # Adam's epsilon, 1e-8, is added to the size of the smaller penalty's gradient.
     claims.relative("adam, L2, no gradient: w for lambda 0.001, against 0.1", *silent, within=2e-5)
     axes.set(xlabel=r"size of the gradient noise, $\sigma$", ylabel="shrinks a step by", title="Behind gradient noise")
@@ -122,7 +123,7 @@ def shrinking(claims, key, axes, quick):
 
 def what_they_converge_to(claims, data, hessian, c, key, axes):
     eta, strength, epochs = 1 / np.linalg.norm(hessian, 2), 0.15, 20_000
-    least_squares, ridge = (np.linalg.solve(hessian + each * np.eye(N_FEATURES), c) for each in (0, strength))
+    least_squares, ridge = (np.linalg.solve(hessian + added * np.eye(N_FEATURES), c) for added in (0, strength))
     slowing = jaxnn.schedules.cosine(0.01, epochs)
     boxed = lsq_linear(data[0], data[1][:, 0], bounds=(-1.25, 1.25), tol=1e-14).x
     l2 = weights(converged(data, key, jaxnn.gradient_descent(eta), 400, jaxnn.l2(strength)))

@@ -6,7 +6,7 @@ the input's, and the error term of every layer. The automatic ones are taken at 
 met (see `taps.py`). How far apart they may be is in `measure.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,8 +21,8 @@ from jaxnn.audit.network.idiomatic import idiomatic, idiomatic_loss
 from jaxnn.audit.network.local import doubled, on_host
 from jaxnn.audit.network.own_rules import is_meant_to_differ, with_own_rules
 from jaxnn.audit.network.rules import WrongRule, wrong_rules
-from jaxnn.audit.network.taps import AtPoint, Point, WithOutput, tapped_layers, with_outputs
-from jaxnn.audit.network.timing import Cost, cost
+from jaxnn.audit.network.taps import AtPoint, Point, WithOutput, layers_with_taps, with_outputs
+from jaxnn.audit.network.timing import Timing, timed
 from jaxnn.audit.rounding.measure import Terms
 from jaxnn.audit.rounding.monte_carlo import rounded_otherwise
 from jaxnn.audit.rounding.survey import N_DRAWS, sizes
@@ -92,11 +92,11 @@ def compare(
             truth = on_host(program(by_machine)(*there64))
             rows = _rows(manual, automatic, other, manual64, truth, dtype)
             if not all(row.ok for row in rows):  # what the bounds don't explain, the point's conditioning may
-                wobbles = [
-                    _wobbles(program(partial(by_hand, observe=_error_term)), Found.by_hand, arrays64),
-                    _wobbles(program(by_machine), Found.by_machine, there64),
+                spreads = [
+                    _spreads(program(partial(by_hand, observe=_error_term)), ByPath.by_hand, arrays64),
+                    _spreads(program(by_machine), ByPath.by_machine, there64),
                 ]
-                rows = _rows(manual, automatic, other, manual64, truth, dtype, wobbles)
+                rows = _rows(manual, automatic, other, manual64, truth, dtype, spreads)
         wrong: tuple[WrongRule, ...] = ()
         unjudged = {keystr(path): layer for path, layer in walk(as_written) if is_meant_to_differ(layer)}
         # The rows say nothing of the layers inside of a composite whose rule is meant to differ.
@@ -109,7 +109,7 @@ def compare(
 
 def _unvisited(net: Layer, manual: Gradient) -> list[str]:
     """The layers whose error terms nobody knows: their composites leave them out of the backward pass."""
-    return [path for path, _ in tapped_layers(net) if path not in manual.notes]
+    return [path for path, _ in layers_with_taps(net) if path not in manual.notes]
 
 
 Program = Callable[..., Gradient]
@@ -132,7 +132,7 @@ def _at(net: Layer, arrays: tuple, manual: Gradient) -> tuple:
     Raises: ValueError if a fold shows a layer under another path than its composite's children have.
     """
     outputs = {path: note.y for path, note in manual.notes.items() if note.y is not None and is_floating(note.y)}
-    unknown = outputs.keys() - dict(tapped_layers(net)).keys()
+    unknown = outputs.keys() - dict(layers_with_taps(net)).keys()
     if unknown:
         raise ValueError(
             f"compare: a fold visits a layer at {min(unknown)}, where no composite has a child: the path to visit is "
@@ -160,13 +160,13 @@ def _with_taps(net: Layer, loss: Loss) -> Callable[..., Any]:
     return gradient
 
 
-def _costs(program: Callable[..., Program], net: Layer, loss: Loss, arrays: tuple) -> tuple[Cost, ...]:
+def _costs(program: Callable[..., Program], net: Layer, loss: Loss, arrays: tuple) -> tuple[Timing, ...]:
     gradients = {
         "manual": partial(backprop, net, loss),
         "automatic": partial(autodiff, net, loss),
         "idiomatic": partial(autodiff, idiomatic(net), idiomatic_loss(loss)),
     }
-    return tuple(cost(name, program(gradient), arrays) for name, gradient in gradients.items())
+    return tuple(timed(name, program(gradient), arrays) for name, gradient in gradients.items())
 
 
 class Note(NamedTuple):
@@ -201,7 +201,8 @@ def _term_sizes(node: Node) -> Note | None:
         return _own_params(node.layer, dparams), None if note is None else dx
 
     n_terms = sum(leaf.size for leaf in jax.tree.leaves(node.dy))
-    return Note(*(note or Note(None, None))[:2], *sizes(rule, node.dy), Static(n_terms))
+    params_sizes, dx_sizes = sizes(rule, node.dy)
+    return (note or Note(None, None))._replace(params_sizes=params_sizes, dx_sizes=dx_sizes, n_terms=Static(n_terms))
 
 
 def _own_params(layer: Any, params: PyTree) -> dict[str, Any]:
@@ -211,32 +212,32 @@ def _own_params(layer: Any, params: PyTree) -> dict[str, Any]:
     return {keystr(path): leaf for path, leaf in paths if keystr(path[:1]) not in children}
 
 
-class Found(NamedTuple):
+class ByPath(NamedTuple):
     """The tensors of one gradient, by path."""
 
     gradients: Mapping[str, Any]
     error_terms: Mapping[str, Any]
 
     @staticmethod
-    def by_hand(result: Gradient) -> "Found":
+    def by_hand(result: Gradient) -> "ByPath":
         error_terms = {path: note.dy for path, note in result.notes.items() if not (note.dy is None or note.y is None)}
-        return Found(_by_path(result.grads) | _input(result), error_terms)
+        return ByPath(_by_path(result.grads) | _input(result), error_terms)
 
     @staticmethod
-    def by_machine(result: Gradient) -> "Found":
-        return Found(_by_path(result.grads.params) | _input(result), result.grads.outputs)
+    def by_machine(result: Gradient) -> "ByPath":
+        return ByPath(_by_path(result.grads.params) | _input(result), result.grads.outputs)
 
 
-def _wobbles(program: Program, found: Callable[[Gradient], Found], arrays: tuple) -> Found:
+def _spreads(program: Program, by_path: Callable[[Gradient], ByPath], arrays: tuple) -> ByPath:
     """How far each tensor goes when all is rounded otherwise."""
     moving = jax.jit(rounded_otherwise(lambda *arrays: program(*arrays)))
-    here, *there = (found(on_host(moving(draw, min(draw, 1), *arrays))) for draw in range(1 + N_DRAWS))
+    here, *draws = (by_path(on_host(moving(draw, min(draw, 1), *arrays))) for draw in range(1 + N_DRAWS))
 
     def farthest(part: int) -> dict[str, float]:
-        away = {path: [np.abs(each[part][path] - g) for each in there] for path, g in here[part].items()}
-        return {path: max(float(np.max(each, initial=0)) for each in distances) for path, distances in away.items()}
+        stacked = {path: np.stack([draw[part][path] for draw in draws]) for path in here[part]}
+        return {path: float(np.max(np.abs(g - here[part][path]), initial=0)) for path, g in stacked.items()}
 
-    return Found(farthest(0), farthest(1))
+    return ByPath(farthest(0), farthest(1))
 
 
 def _rows(
@@ -246,24 +247,25 @@ def _rows(
     manual64: Gradient,
     truth: Gradient,
     dtype: Any,
-    wobbles: Sequence[Found] = (),
+    spreads: Sequence[ByPath] = (),
 ) -> list[Row]:
     """A row for every tensor: params in forward order, then the input, then error terms."""
-    by_hand, by_hand64 = Found.by_hand(manual), Found.by_hand(manual64)
-    by_machine, from_idiomatic, right = map(Found.by_machine, (automatic, other, truth))
-    of_gradients, of_error_terms = _terms(manual64.notes)
+    by_hand, by_hand64 = ByPath.by_hand(manual), ByPath.by_hand(manual64)
+    by_machine, from_idiomatic, right = map(ByPath.by_machine, (automatic, other, truth))
+    five = (by_hand, by_machine, from_idiomatic, by_hand64, right)
 
-    def row_of(kind: str, path: str, found: list[Mapping[str, Any]], terms: Terms) -> Row:
-        wobble = max((each[kind == "error term"].get(path, 0.0) for each in wobbles), default=0.0)
-        return row(kind, path, Tensors(*(each.get(path) for each in found)), terms._replace(wobble=wobble), dtype)
+    def rows_of(kind: str, part: int, paths: Iterable[str], terms: Mapping[str, Terms]) -> Iterator[Row]:
+        for path in paths:
+            tensors = Tensors(*(gradient[part].get(path) for gradient in five))
+            spread = max((farthest[part].get(path, 0.0) for farthest in spreads), default=0.0)
+            yield row(kind, path, tensors, terms.get(path, Terms())._replace(spread=spread), dtype)
 
-    every = (by_hand, by_machine, from_idiomatic, by_hand64, right)
-    gradients, error_terms = [each.gradients for each in every], [each.error_terms for each in every]
+    gradient_terms, error_term_terms = _terms(manual64.notes)
+    known = [path for path in by_hand.error_terms if path in right.error_terms]
     return [
-        *(row_of("gradient", path, gradients, of_gradients.get(path, Terms())) for path in right.gradients),
-        *(row_of("error term", path, error_terms, of_error_terms.get(path, Terms()))
-          for path in by_hand.error_terms if path in right.error_terms),
-    ]  # fmt: skip
+        *rows_of("gradient", 0, right.gradients, gradient_terms),
+        *rows_of("error term", 1, known, error_term_terms),
+    ]
 
 
 def _terms(notes: Mapping[str, Any]) -> tuple[dict[str, Terms], dict[str, Terms]]:
@@ -275,7 +277,7 @@ def _terms(notes: Mapping[str, Any]) -> tuple[dict[str, Terms], dict[str, Terms]
     gradients: dict[str, Terms] = {}
     error_terms: dict[str, Terms] = {}
     n_behind, next_dx = 0, None
-    for path, note in reversed(notes.items()):
+    for path, note in reversed(list(notes.items())):
         n_behind += note.n_terms.value
         gradients |= {path + own: Terms(float(np.max(size)), n_behind) for own, size in note.params_sizes.items()}
         if note.dy is None:

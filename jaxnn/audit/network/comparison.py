@@ -1,4 +1,4 @@
-"""What `compare` found, as data: rows, wrong rules, costs. How it looks is in `show.py`."""
+"""What `compare` found, as data: rows, wrong rules, timings. How it looks is in `show.py`."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnn.audit.network import show
 from jaxnn.audit.network.rules import WrongRule
-from jaxnn.audit.network.timing import Cost
+from jaxnn.audit.network.timing import Timing
 from jaxnn.audit.rounding.measure import Terms, cosine, error, scale_factor, ulp_distance, unexplained
 
 
@@ -74,7 +74,7 @@ class Comparison:
 
     rows: tuple[Row, ...]
     wrong: tuple[WrongRule, ...]
-    costs: tuple[Cost, ...]
+    costs: tuple[Timing, ...]
     dtype: str
     not_judged: tuple[str, ...] = ()
 
@@ -113,7 +113,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it; NaN and infinities are strings there."""
-        found = {
+        fields = {
             "ok": self.ok,
             "dtype": self.dtype,
             "rows": [row._asdict() for row in self.rows],
@@ -121,7 +121,7 @@ class Comparison:
             "costs": [timing._asdict() for timing in self.costs],
             "not_judged": list(self.not_judged),
         }
-        return _plain(found)
+        return _plain(fields)
 
 
 def require_ending(path: Path) -> None:
@@ -136,7 +136,7 @@ def row(kind: str, path: str, tensors: Tensors, terms: Terms, dtype: Any) -> Row
     if manual is None or manual64 is None or manual.shape != truth.shape:
         shape = None if manual is None else manual.shape
         return _misshapen(kind, path, truth, f"the manual gradient is of shape {shape}")
-    errors = [error(each, truth, terms.size) for each in (manual64, manual, automatic, idiomatic)]
+    errors = [error(tensor, truth, terms.size) for tensor in (manual64, manual, automatic, idiomatic)]
     float64_error, manual_error, automatic_error, idiomatic_error = errors
     reason = ""
     for precision, mine, machine in ((np.float64, manual64, truth), (dtype, manual, automatic)):
@@ -149,7 +149,7 @@ def row(kind: str, path: str, tensors: Tensors, terms: Terms, dtype: Any) -> Row
         closer = "manual" if manual_error < automatic_error else "automatic"
     difference = np.abs(np.asarray(manual, np.float64) - truth)
     worst = np.unravel_index(int(np.argmax(difference)), truth.shape) if truth.size else ()
-    at_worst = [float(each[worst]) if truth.size else math.nan for each in (manual, automatic, truth)]
+    at_worst = [float(tensor[worst]) if truth.size else math.nan for tensor in (manual, automatic, truth)]
     return Row(
         kind=kind,
         path=path,
@@ -180,7 +180,7 @@ def _misshapen(kind: str, path: str, truth: np.ndarray, reason: str) -> Row:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _plain(inside) for name, inside in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(inside) for inside in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -300,16 +300,16 @@ class Idiomatic(Wrapped):
 class IdiomaticLoss:
     """A loss whose values are the table's."""
 
-    of: Any
+    loss: Any
 
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
-        return LossForward(LOSSES[type(self.of)](self.of, y, target), ())
+        return LossForward(LOSSES[type(self.loss)](self.loss, y, target), ())
 
     def backward(self, cache: PyTree, weights: jax.Array) -> jax.Array:
-        raise NotImplementedError(f"the idiomatic form of {self.of} has no hand-written backward: use autodiff")
+        raise NotImplementedError(f"the idiomatic form of {self.loss} has no hand-written backward: use autodiff")
 
     def check(self, target: Any, output_shape: Any) -> None:
-        self.of.check(target, output_shape)
+        self.loss.check(target, output_shape)
 
 
 def idiomatic(net: Layer) -> Layer:

@@ -1,8 +1,9 @@
 """Each layer's own rule, given the right error term: which rules are wrong, when one wrong rule spoils all before it.
 
-The network is run once. Then the backward fold goes over it: at every node, layers and combinators alike, the
+The network is run once. Then the backward fold goes over it: at every node, layers and composites alike, the
 hand-written rule and `jax.vjp` of the node's forward get the same dy. What is handed on is always what `jax.vjp` made
-of it, so no error propagates. A combinator is judged with the right results of its children: its own rule is its fold.
+of it, so no error propagates. A composite is judged with the right results of its children: its own rule is its fold.
+A layer whose rule is meant to differ (see `own_rules.py`) hands on what that rule gives, and isn't judged.
 """
 
 from collections import OrderedDict
@@ -48,7 +49,7 @@ class WithArguments(Wrapped):
 class Rule(NamedTuple):
     """What one rule made of an error term: by hand, by machine, and the survey by machine in float64.
 
-    Of the survey's size and wobble the largest entry of each tensor is kept.
+    Of the survey's size and spread the largest entry of each tensor is kept.
     """
 
     by_hand: Backward
@@ -71,10 +72,8 @@ def local_rules(net: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> Ordere
 
 
 def _visit(path: Path, node: Any, params: PyTree, cache: ArgumentsCache, dy: PyTree) -> Folded:
-    layer = node.layer
-    meant_to_differ = isinstance(layer, WithOwnRule)
-    if meant_to_differ:
-        layer = layer.layer
+    meant_to_differ = isinstance(node.layer, WithOwnRule)
+    layer = node.layer.layer if meant_to_differ else node.layer
     if dy is None:  # integers came out of it: there is nothing to differentiate
         dparams, dx = layer.backward(params, cache.cache, dy)
         return Folded(dparams, dx, OrderedDict())
@@ -91,21 +90,21 @@ def _visit(path: Path, node: Any, params: PyTree, cache: ArgumentsCache, dy: PyT
         by_machine = _by_machine(layer, params, cache, dy)
     params, cache, dy64 = doubled((params, cache, dy))
     survey = surveyed(partial(_by_machine, layer), (params, cache), dy64)
-    size, wobble = (jax.tree.map(lambda each: jnp.max(each, initial=0), tree) for tree in survey[1:])
-    rule = Rule(by_hand, by_machine, Survey(survey.value, size, wobble), dy)
+    size, spread = (jax.tree.map(lambda leaf: jnp.max(leaf, initial=0), tree) for tree in survey[1:])
+    rule = Rule(by_hand, by_machine, Survey(survey.value, size, spread), dy)
     return Folded(by_machine.dparams, by_machine.dx, OrderedDict({keystr(path): rule}) | below)
 
 
 def _by_machine(layer: Layer, params: PyTree, cache: ArgumentsCache, dy: PyTree) -> Backward:
     """`jax.vjp` of a layer's forward along dy."""
 
-    def of(params: PyTree, x: PyTree) -> PyTree:
+    def output(params: PyTree, x: PyTree) -> PyTree:
         return layer.forward(params, cache.state, x, key=cache.key, train=cache.train.value).y
 
     if all(map(is_floating, jax.tree.leaves(cache.x))):
-        dparams, dx = jax.vjp(of, params, cache.x)[1](dy)
+        dparams, dx = jax.vjp(output, params, cache.x)[1](dy)
     else:
-        (dparams,), dx = jax.vjp(lambda params: of(params, cache.x), params)[1](dy), None
+        (dparams,), dx = jax.vjp(lambda params: output(params, cache.x), params)[1](dy), None
     return Backward(dparams, dx)
 
 

@@ -55,7 +55,7 @@ def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool,
         return cache, dy
 
     rules = jax.jit(partial(local_rules, whole))
-    found: dict[tuple[str, str], WrongRule] = {}
+    first: dict[tuple[str, str], WrongRule] = {}
     layers = {keystr(path): layer for path, layer in walk(net)}
     n_rows = len(arrays[2])
     for precision in dict.fromkeys((np.dtype(np.float64), np.dtype(dtype))):
@@ -66,13 +66,13 @@ def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool,
             judged = on_host(rules(given[0], cache, dy))
         for path, rule in judged.items():
             for wrong in wrong_tensors(path, layers[path], rule, n_rows, precision):
-                found.setdefault((path, wrong.tensor), wrong)
-    return tuple(found[key] for key in sorted(found, key=lambda key: list(layers).index(key[0])))
+                first.setdefault((path, wrong.tensor), wrong)
+    return tuple(first[key] for key in sorted(first, key=lambda key: list(layers).index(key[0])))
 
 
 def wrong_tensors(path: str, layer: Layer, rule: Rule, n_rows: int, dtype: Any) -> list[WrongRule]:
     """The tensors of one rule that rounding doesn't explain."""
-    by_hand, by_machine, truth, sizes, wobbles = map(tensors, (rule.by_hand, rule.by_machine, *rule.truth))
+    by_hand, by_machine, truth, sizes, spreads = map(tensors, (rule.by_hand, rule.by_machine, *rule.truth))
     n_terms = sum(leaf.size for leaf in jax.tree.leaves(rule.dy))
     wrong = []
     for name in dict.fromkeys([*truth, *by_hand]):
@@ -82,7 +82,7 @@ def wrong_tensors(path: str, layer: Layer, rule: Rule, n_rows: int, dtype: Any) 
             broken = "its shape is not the tensor's"
         else:
             # Inside of Repeat there is one for each depth.
-            terms = Terms(float(np.max(sizes[name])), n_terms, float(np.max(wobbles[name])))
+            terms = Terms(float(np.max(sizes[name])), n_terms, float(np.max(spreads[name])))
             broken = unexplained(mine, by_machine[name], right, terms, dtype)
             if not broken:
                 continue

@@ -10,14 +10,14 @@ from jaxnn.optional import require
 
 HEAD = ["tensor", "shape", "verdict", "float64", "manual", "automatic", "idiomatic", "ulp"]
 HEAD += ["scale - 1", "closer", "worst element: manual | automatic | truth"]
-COST_HEAD = ["gradient", "compile [s]", "run [ms]", "FLOPs", "temporary [bytes]"]
+TIMING_HEAD = ["gradient", "compile [s]", "run [ms]", "FLOPs", "temporary [bytes]"]
 
 
 def as_text(comparison: Any) -> str:
     """Tables whose columns line up, and the verdict."""
     parts = [_lined_up(HEAD, [_words(row) for row in comparison.rows]), caption(comparison)]
     if comparison.costs:
-        parts.append(_lined_up(COST_HEAD, [_cost_words(each) for each in comparison.costs]))
+        parts.append(_lined_up(TIMING_HEAD, [_timing_words(timing) for timing in comparison.costs]))
     return "\n".join([*parts, verdict(comparison)])
 
 
@@ -45,7 +45,7 @@ def caption(comparison: Any) -> str:
 def as_markdown(comparison: Any) -> str:
     parts = [_markdown(HEAD, [_words(row) for row in comparison.rows])]
     if comparison.costs:
-        parts.append(_markdown(COST_HEAD, [_cost_words(each) for each in comparison.costs]))
+        parts.append(_markdown(TIMING_HEAD, [_timing_words(timing) for timing in comparison.costs]))
     return "\n\n".join([*parts, caption(comparison), verdict(comparison)]) + "\n"
 
 
@@ -53,7 +53,7 @@ def as_rich(comparison: Any) -> Any:
     """The same as rich's tables; wrong rows stand out."""
     tables = [_rich(HEAD, [_words(row) for row in comparison.rows], [row.ok for row in comparison.rows])]
     if comparison.costs:
-        tables.append(_rich(COST_HEAD, [_cost_words(each) for each in comparison.costs]))
+        tables.append(_rich(TIMING_HEAD, [_timing_words(timing) for timing in comparison.costs]))
     text = require("rich.text", "cli").Text
     style = "bold green" if comparison.ok else "bold red"
     return require("rich.console", "cli").Group(
@@ -105,13 +105,13 @@ def _words(row: Any) -> list[str]:
     ]
 
 
-def _cost_words(cost: Any) -> list[str]:
+def _timing_words(timing: Any) -> list[str]:
     return [
-        cost.name,
-        f"{cost.compile_seconds:.2f}",
-        f"{1e3 * cost.run_seconds:.3f}",
-        f"{cost.flops:,.0f}",
-        f"{cost.temporary_bytes:,.0f}",
+        timing.name,
+        f"{timing.compile_seconds:.2f}",
+        f"{1e3 * timing.run_seconds:.3f}",
+        f"{timing.flops:,.0f}",
+        f"{timing.temporary_bytes:,.0f}",
     ]
 
 

@@ -70,7 +70,7 @@ class AtPoint(Wrapped):
 
     def forward(self, params: Point, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         whole = _at_outputs(self.layer, WithTap)
-        return whole.forward(_tapped(self.layer, params), state, x, key=key, train=train)
+        return whole.forward(_params_with_taps(self.layer, params), state, x, key=key, train=train)
 
     def backward(self, params: Point, cache: PyTree, dy: jax.Array) -> Backward:
         raise NotImplementedError(f"{self} has no hand-written backward: use autodiff")
@@ -99,7 +99,7 @@ def with_outputs(net: Layer) -> Layer:
     return _at_outputs(net, WithOutput)
 
 
-def tapped_layers(net: Any, path: Path = ()) -> Iterator[tuple[str, Layer]]:
+def layers_with_taps(net: Any, path: Path = ()) -> Iterator[tuple[str, Layer]]:
     """The layers that have a tap, by path, in forward order."""
     if _is_cell(net):
         return
@@ -107,7 +107,7 @@ def tapped_layers(net: Any, path: Path = ()) -> Iterator[tuple[str, Layer]]:
         yield keystr(path), net
         return
     for key, child in net.children:
-        yield from tapped_layers(child, (*path, key))
+        yield from layers_with_taps(child, (*path, key))
 
 
 def _at_outputs(net: Any, wrap: Callable[[Layer], Layer]) -> Layer:
@@ -123,9 +123,9 @@ def _is_cell(layer: Any) -> bool:
     return callable(getattr(layer, "start", None))
 
 
-def _tapped(net: Layer, point: Point) -> PyTree:
+def _params_with_taps(net: Layer, point: Point) -> PyTree:
     """The params of a network with taps."""
-    missing = dict(tapped_layers(net))
+    missing = dict(layers_with_taps(net))
     paths = set(missing)
 
     def with_output(path: Path, params: PyTree) -> PyTree:

@@ -9,7 +9,7 @@ import jax
 N_RUNS = 3
 
 
-class Cost(NamedTuple):
+class Timing(NamedTuple):
     """Seconds to compile and to run (the fastest of three), floating-point operations, bytes of temporary memory.
 
     FLOPs and bytes are the compiler's count; NaN where it gives none.
@@ -22,7 +22,7 @@ class Cost(NamedTuple):
     temporary_bytes: float
 
 
-def cost(name: str, program: Callable[..., Any], arguments: tuple) -> Cost:
+def timed(name: str, program: Callable[..., Any], arguments: tuple) -> Timing:
     """Compile a jitted function for its arguments, and run it."""
     began = time.perf_counter()
     compiled = program.lower(*arguments).compile()  # type: ignore[attr-defined]
@@ -35,4 +35,4 @@ def cost(name: str, program: Callable[..., Any], arguments: tuple) -> Cost:
         seconds.append(time.perf_counter() - began)
     memory, counted = compiled.memory_analysis(), compiled.cost_analysis() or {}
     temporary = float("nan") if memory is None else float(memory.temp_size_in_bytes)
-    return Cost(name, compile_seconds, min(seconds), float(counted.get("flops", "nan")), temporary)
+    return Timing(name, compile_seconds, min(seconds), float(counted.get("flops", "nan")), temporary)

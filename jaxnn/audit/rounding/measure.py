@@ -80,7 +80,7 @@ class Terms(NamedTuple):
 
     size: float = 0.0
     n: int = 1
-    wobble: float = 0.0
+    spread: float = 0.0
 
 
 def unexplained(tensor: np.ndarray, machine: np.ndarray, truth: np.ndarray, terms: Terms, dtype: Any) -> str:
@@ -90,18 +90,18 @@ def unexplained(tensor: np.ndarray, machine: np.ndarray, truth: np.ndarray, term
     lambda times what rounding does at this point.
     """
     bound, of_scale = rounding_bound(terms.n, truth.size, dtype), scale_bound(truth, terms.size, terms.n, dtype)
-    wobble = terms.wobble * unit_roundoff(dtype) / unit_roundoff(np.float64)
+    spread = terms.spread * unit_roundoff(dtype) / unit_roundoff(np.float64)
     size, length = max(_largest(truth), terms.size, TINY), max(float(np.linalg.norm(truth)), TINY)
-    also = f" + lambda {wobble:.1e}, the wobble" if wobble else ""
+    also = f" + lambda {spread:.1e}, the spread" if spread else ""
 
-    off, off_machine = (error(each, truth, terms.size) for each in (tensor, machine))
-    allowed = bound.value + confidence(truth.size) * wobble / size
+    off, off_machine = (error(g, truth, terms.size) for g in (tensor, machine))
+    allowed = bound.value + confidence(truth.size) * spread / size
     if not off <= 2 * off_machine + allowed:
         beside = "twice the automatic one plus " if off_machine else ""
         return f"error above {beside}{allowed:.1e} = {bound.origin}{also}"
 
-    factor, factor_machine = (scale_factor(each, truth) for each in (tensor, machine))
-    allowed = of_scale.value + confidence(1) * math.sqrt(truth.size) * wobble / length
+    factor, factor_machine = (scale_factor(g, truth) for g in (tensor, machine))
+    allowed = of_scale.value + confidence(1) * math.sqrt(truth.size) * spread / length
     if abs(factor - 1) > 2 * abs(factor_machine - 1) + allowed:
         return f"scale off by more than {allowed:.1e} = {of_scale.origin}{also}"
     return ""

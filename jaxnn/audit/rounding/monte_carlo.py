@@ -89,7 +89,7 @@ def moved(x: Any, draw: Any, steps: Any) -> Any:
     if not is_floating_array(x):
         return x
     bits = _bits(x)
-    step = jnp.where(mixed(bits, draw) < 0, -1, 1).astype(bits.dtype) * jnp.asarray(steps).astype(bits.dtype)
+    step = jnp.where(hashed(bits, draw) < 0, -1, 1).astype(bits.dtype) * jnp.asarray(steps).astype(bits.dtype)
     neighbour = jax.lax.bitcast_convert_type(bits + step, x.dtype)
     return jnp.where((x == 0) | ~jnp.isfinite(x), x, neighbour)
 
@@ -105,7 +105,7 @@ def is_exact(x: Any) -> Any:
 _MULTIPLIER = {2: np.int16(-0x61C9), 4: np.int32(-0x61C88647), 8: np.int64(-0x61C8864680B583EB)}
 
 
-def mixed(bits: Any, draw: Any) -> jax.Array:
+def hashed(bits: Any, draw: Any) -> jax.Array:
     """Integers whose sign, the highest bit of a product with an odd number, depends on all bits given and the draw."""
     odd = _MULTIPLIER[bits.dtype.itemsize]
     bits = (bits + jnp.asarray(draw).astype(bits.dtype)) * odd

@@ -55,8 +55,8 @@ def n_kinks(function: Callable[..., Any], *arguments: Any) -> int:
     plain = jax.make_jaxpr(undecorated(function))(*arguments).jaxpr
     for equation in plain.eqns:
         within = [equation.primitive.name, *_names(equation)]
-        found = sum(name in KINKED for name in within)
-        kinked += found * (2 if summed or len(within) > 1 else 1)
+        n_here = sum(name in KINKED for name in within)
+        kinked += n_here * (2 if summed or len(within) > 1 else 1)
         summed += any(name in SUMS for name in within)
     return kinked
 
@@ -118,16 +118,16 @@ def _decorated(jaxpr: Any) -> bool:
 
 def _names(equation: Any) -> list[str]:
     """The primitives inside of an equation: a scan's body, a branch."""
-    inner = [each for jaxpr in core.jaxprs_in_params(equation.params) for each in jaxpr.eqns]
-    return [name for each in inner for name in (each.primitive.name, *_names(each))]
+    inner = [within for jaxpr in core.jaxprs_in_params(equation.params) for within in jaxpr.eqns]
+    return [name for within in inner for name in (within.primitive.name, *_names(within))]
 
 
 def _bound_complex(equation: Any, inputs: Sequence[Any]) -> list[Any]:
     name, params = equation.primitive.name, dict(equation.params)
-    if not any(jnp.iscomplexobj(each) for each in inputs):
+    if not any(map(jnp.iscomplexobj, inputs)):
         return bound(equation, inputs)
     if name in OF_REAL_PARTS:
-        return bound(equation, [jnp.real(each) for each in inputs])
+        return bound(equation, list(map(jnp.real, inputs)))
     if name == "convert_element_type":
         return list(inputs)
     if name == "abs":

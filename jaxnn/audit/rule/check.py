@@ -11,7 +11,7 @@ import numpy as np
 from jaxnn.audit.rounding.measure import apart, scale_factor
 from jaxnn.audit.rule.evidence import Evidence, largest
 from jaxnn.audit.rule.findings import Finding, NotHere, compared
-from jaxnn.audit.rule.gates import GATES, pattern_along, require_machine, scaled
+from jaxnn.audit.rule.gates import GATES, judged_by_scale, pattern_along, require_machine
 from jaxnn.audit.rule.programs import Programs
 from jaxnn.audit.rule.subjects import Subject, subject_of
 from jaxnn.layer import Design
@@ -49,11 +49,14 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return (self.judged or self.design == "from autodiff") and all(finding.ok for finding in self.findings)
+        judged = bool(self.findings) if self.design == "from autodiff" else self.judged
+        return judged and all(finding.ok for finding in self.findings)
 
     @property
     def judged(self) -> bool:
         """Whether some oracle that was asked had something to say: whether the rule was held against a derivative."""
+        if self.design == "from autodiff":
+            return False
         asked = any(skipped.gate in ORACLES for skipped in self.skipped)
         return not asked or any(finding.gate in ORACLES for finding in self.findings)
 
@@ -64,9 +67,9 @@ class Report:
     def __str__(self) -> str:
         gates = list(dict.fromkeys(finding.gate for finding in self.findings))
         verdict = "every gate holds" if self.ok else f"{len(self.failures)} FAILURES"
-        if self.design == "from autodiff" and not self.judged:
-            holds = "the rule agrees with itself" if self.ok else verdict
-            verdict = f"{holds}; NOT JUDGED is whether it is the derivative, from which it is meant to differ"
+        if self.design == "from autodiff":
+            itself = "the rule agrees with itself" if self.ok else verdict if self.findings else "no gate was run"
+            verdict = f"{itself}; NOT JUDGED is whether it is the derivative, from which it is meant to differ"
         elif not self.judged:
             verdict = "NOTHING TO HOLD IT AGAINST at this point: take another"
         lines = [f"audit of {self.name}: {verdict}"]
@@ -188,7 +191,7 @@ class Auditor:
                     finding = compared(precision, name, mine, right, tolerance, finding.origin)
                 elif finding.ok and not vanishes:
                     beside = 2 * abs(scale_factor(machine, right) - 1)
-                    finding = scaled(finding, mine, right, evidence, i, k, beside)
+                    finding = judged_by_scale(finding, mine, right, evidence, i, k, beside)
                 if not finding.ok:
                     noise = 4 * apart(machine, right)
                     pattern = pattern_along(k, pulled.by_hand[i], truth.pulled.by_machine[i], noise=noise)

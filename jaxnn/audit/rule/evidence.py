@@ -15,7 +15,7 @@ from jaxnn.audit.rule.subjects import Leaves, Subject
 
 N_COTANGENTS = 3
 LARGEST_JACOBIAN = 32
-MIXED = (2.5, -0.75)
+MIXTURE = (2.5, -0.75)  # how much of the first two random dys is in their mixture
 # A derivative that changes by JUMP of its size within a NUDGE of its point isn't continuous there.
 NUDGE, JUMP = 1e-8, 1e-4
 
@@ -48,13 +48,12 @@ class Evidence:
         self.closer = False
         self.n_terms = sum(y.size for y in self.shapes)
         self.dys = self._dys()
-        dtypes = [each.dtype for each in [*self.leaves, *self.shapes]]
+        dtypes = [tensor.dtype for tensor in [*self.leaves, *self.shapes]]
         self.dtype = max(dtypes, key=unit_roundoff) if dtypes else np.dtype(np.float64)
 
     def _dys(self) -> Leaves:
         random = [self.rng.normal(size=(N_COTANGENTS, *y.shape)) for y in self.shapes]
-        mixture = [MIXED[0] * each[0] + MIXED[1] * each[1] for each in random]
-        parts = [[each, mixed[None]] for each, mixed in zip(random, mixture, strict=True)]
+        parts = [[draws, (MIXTURE[0] * draws[0] + MIXTURE[1] * draws[1])[None]] for draws in random]
         if self.has_jacobian:
             n = self.n_terms
             rows = np.split(np.eye(n), np.cumsum([y.size for y in self.shapes])[:-1], axis=1)
@@ -79,15 +78,15 @@ class Evidence:
 
     @cached_property
     def pulled(self) -> Pulled:
-        found = jax.tree.map(np.asarray, self.programs.pulled(self.leaves, self.others, self.dys))
-        if not all(np.isfinite(y).all() for y in found.outputs):
+        pulled = jax.tree.map(np.asarray, self.programs.pulled(self.leaves, self.others, self.dys))
+        if not all(np.isfinite(y).all() for y in pulled.outputs):
             raise NotHere("the forward isn't finite at this point")
-        wobbles = found.wobbles
+        spreads = pulled.spreads
         if self.closer:
-            own = self.programs.own_wobbles(self.leaves, self.others, self.dys)
-            wobbles = [np.maximum(w, o) for w, o in zip(wobbles, own, strict=True)]
+            own = self.programs.own_spreads(self.leaves, self.others, self.dys)
+            spreads = [np.maximum(w, o) for w, o in zip(spreads, own, strict=True)]
         # What rounding takes over the edge of the domain may go anywhere.
-        return found._replace(wobbles=[np.where(np.isnan(w), np.inf, w) for w in wobbles])
+        return pulled._replace(spreads=[np.where(np.isnan(w), np.inf, w) for w in spreads])
 
     def look_closer(self) -> None:
         """From now on take into account how far the rule itself goes when all is rounded otherwise.
@@ -113,7 +112,10 @@ class Evidence:
             except NotHere:
                 return [True] * len(self.leaves)
             sizes = [float(np.max(size, initial=0)) for size in here.sizes]
-            jumping = [j or differs(*each) for j, *each in zip(jumping, here.by_machine, near, sizes, strict=True)]
+            jumping = [
+                j or differs(*derivatives)
+                for j, *derivatives in zip(jumping, here.by_machine, near, sizes, strict=True)
+            ]
         return jumping
 
     def nudged(self, seed: int) -> Leaves:
@@ -129,7 +131,7 @@ class Evidence:
         truth = self.pulled.by_machine[i][k]
         bound = rounding_bound(self.n_terms, truth.size, self.dtype)
         size = max(largest(self.pulled.sizes[i][k]), largest(truth))
-        return bound.value * size + confidence(truth.size) * float(self.pulled.wobbles[i][k]), bound
+        return bound.value * size + confidence(truth.size) * float(self.pulled.spreads[i][k]), bound
 
     def own_tolerance(self, i: int, k: int) -> float:
         """How far two of the rule's own cotangents may be apart that ought to be equal: it has a size of its own."""
@@ -139,7 +141,7 @@ class Evidence:
     @np.errstate(all="ignore")  # where nothing is allowed, or all
     def farthest(self, i: int) -> int:
         """The dy along which leaf i's cotangent by hand is farthest from the machine's, beside its tolerance."""
-        mine, machine = (np.asarray(each[i], np.float64) for each in (self.pulled.by_hand, self.pulled.by_machine))
+        mine, machine = (np.asarray(g[i], np.float64) for g in (self.pulled.by_hand, self.pulled.by_machine))
         same = (mine == machine) | (np.isnan(mine) & np.isnan(machine))
         apart = np.where(same, 0, np.abs(mine - machine)).reshape(len(mine), -1)
         off = np.max(np.where(np.isnan(apart), np.inf, apart), axis=1, initial=0)

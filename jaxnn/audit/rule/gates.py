@@ -1,7 +1,7 @@
 """The gates: what a right rule does, one function each. A gate gives the findings it has, and says why it has none.
 
 Each takes the `Evidence` of a subject and gives `Finding`s, one for each thing that it looked at; it raises `NotHere`
-where it has nothing to say. The order is that of `GATES`: from what is cheap and plain to what is dear.
+where it has nothing to say. The order is that of `GATES`: from what is cheap and plain to what is expensive.
 """
 
 import math
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.audit.rounding.measure import confidence, rounding_bound, scale_bound, scale_factor
-from jaxnn.audit.rule.evidence import MIXED, N_COTANGENTS, Evidence, differs, largest
+from jaxnn.audit.rule.evidence import MIXTURE, N_COTANGENTS, Evidence, differs, largest
 from jaxnn.audit.rule.findings import Finding, NotHere, compared, number, worst
 from jaxnn.audit.rule.oracles import by_complex_step, differences, kinks
 from jaxnn.audit.rule.patterns import likely_pattern
@@ -39,20 +39,20 @@ def structure(evidence: Evidence) -> list[Finding]:
 def autodiff(evidence: Evidence) -> list[Finding]:
     """The rule is `jax.vjp` of the plain forward, along random and one-hot cotangents, in error and in scale."""
     require_machine(evidence)
-    found, findings = evidence.pulled, []
+    pulled, findings = evidence.pulled, []
     n_rows = evidence.shapes[0].shape[0] if evidence.shapes and evidence.shapes[0].ndim else 1
     for i, name in enumerate(evidence.subject.leaf_names):
         of_leaf = []
         for k in range(len(evidence.dys[0])) if not evidence.jumps[i] else ():
-            g, truth = found.by_hand[i][k], found.by_machine[i][k]
+            g, truth = pulled.by_hand[i][k], pulled.by_machine[i][k]
             tolerance, bound = evidence.tolerance(i, k)
             finding = compared("autodiff", name, g, truth, tolerance, bound.origin)
             if finding.ok and k < N_COTANGENTS:
-                finding = scaled(finding, g, truth, evidence, i, k)
+                finding = judged_by_scale(finding, g, truth, evidence, i, k)
             of_leaf.append(finding)
         failed = [k for k, finding in enumerate(of_leaf) if not finding.ok]
         if failed:
-            pattern = pattern_along(failed[0], found.by_hand[i], found.by_machine[i], n_rows)
+            pattern = pattern_along(failed[0], pulled.by_hand[i], pulled.by_machine[i], n_rows)
             findings.append(of_leaf[failed[0]]._replace(pattern=pattern))
         elif of_leaf:
             findings.append(worst(of_leaf))
@@ -74,7 +74,9 @@ def require_machine(evidence: Evidence, of_all: bool = False) -> None:
         raise NotHere("the machine's derivative jumps at this point: it lies on a kink or a branch")
 
 
-def scaled(finding: Finding, g: Any, truth: Any, evidence: Evidence, i: int, k: int, beside: float = 0.0) -> Finding:
+def judged_by_scale(
+    finding: Finding, g: Any, truth: Any, evidence: Evidence, i: int, k: int, beside: float = 0.0
+) -> Finding:
     """The finding of leaf i along dy k, or what the scale <g, truth> / <truth, truth> says against it.
 
     beside: what is allowed beside the bound.
@@ -83,7 +85,7 @@ def scaled(finding: Finding, g: Any, truth: Any, evidence: Evidence, i: int, k: 
     if length == 0:
         return finding
     bound = scale_bound(truth, float(evidence.pulled.sizes[i][k]), evidence.n_terms, evidence.dtype)
-    drift = confidence(1) * math.sqrt(truth.size) * float(evidence.pulled.wobbles[i][k]) / length
+    drift = confidence(1) * math.sqrt(truth.size) * float(evidence.pulled.spreads[i][k]) / length
     off, tolerance = abs(scale_factor(g, truth) - 1), beside + bound.value + drift
     if off <= tolerance:
         return finding
@@ -101,7 +103,7 @@ def adjointness(evidence: Evidence) -> list[Finding]:
         right, right_size = _inner([g[k] for g in evidence.pulled.by_hand], u)
         n = evidence.n_terms + sum(leaf.size for leaf in evidence.leaves)
         bound = rounding_bound(n, 1, evidence.dtype)
-        drift = sum(float(s[k]) * float(np.abs(v).sum()) for s, v in zip(evidence.pulled.wobbles, u, strict=True))
+        drift = sum(float(s[k]) * float(np.abs(v).sum()) for s, v in zip(evidence.pulled.spreads, u, strict=True))
         tolerance = bound.value * max(left_size, right_size) + confidence(1) * drift
         findings.append(number("adjointness", "all", right, left, tolerance, bound.origin))
     return [worst(findings)]
@@ -109,7 +111,7 @@ def adjointness(evidence: Evidence) -> list[Finding]:
 
 def linearity(evidence: Evidence) -> list[Finding]:
     """backward(a v + b w) = a backward(v) + b backward(w)."""
-    findings, a, b = [], *MIXED
+    findings, a, b = [], *MIXTURE
     for i, name in enumerate(evidence.subject.leaf_names):
         g = evidence.pulled.by_hand[i].astype(np.float64)
         g = np.where(np.isfinite(g[:2]).all(axis=0), g, 0)  # the sum of two infinities is what it is
@@ -126,7 +128,11 @@ def additivity(evidence: Evidence) -> list[Finding]:
     """
     subject, programs = evidence.subject, evidence.programs
     if not subject.rows or subject.draws:
-        raise NotHere("no argument is said to have rows" if not subject.rows else "it draws by batch")
+        raise NotHere(
+            "no argument is said to have rows"
+            if not subject.rows
+            else "its random numbers are drawn for the whole batch"
+        )
     n_rows = len(jax.tree.leaves(subject.arguments[subject.rows[0]])[0])
     if not all(y.shape[:1] == (n_rows,) for y in evidence.shapes):
         raise NotHere(f"its outputs don't have the {n_rows} rows of its arguments")
@@ -134,15 +140,15 @@ def additivity(evidence: Evidence) -> list[Finding]:
     if n_rows < 2 * piece:
         raise NotHere("it has too few rows to take apart")
     edges = [*range(0, n_rows - n_rows % piece if subject.couples else n_rows, piece)]
-    each = []
+    pieces = []
     for edge in edges:
         rows = slice(edge, n_rows if edge == edges[-1] else edge + piece)
         part = subject.at(_take(subject, rows))
         leaves = [jnp.asarray(leaf) for leaf in part.leaves]
-        each.append(programs.cotangents(leaves, part.others, [dy[0][rows] for dy in evidence.dys]))
+        pieces.append(programs.cotangents(leaves, part.others, [dy[0][rows] for dy in evidence.dys]))
     findings = []
     for i, name in enumerate(subject.leaf_names):
-        parts = [np.asarray(part[i], np.float64) for part in each]
+        parts = [np.asarray(part[i], np.float64) for part in pieces]
         together = np.concatenate(parts) if subject.leaf_arguments[i] in subject.rows else np.sum(parts, axis=0)
         tolerance, bound = 2 * evidence.own_tolerance(i, 0), evidence.tolerance(i, 0)[1]
         whole = evidence.pulled.by_hand[i][0]
@@ -180,19 +186,19 @@ def second_order(evidence: Evidence) -> list[Finding]:
         jax.eval_shape(evidence.programs.rules_derivative, *arguments)
     except (TypeError, NotImplementedError, ValueError) as reason:
         raise NotHere(f"the rule can't be differentiated: {str(reason).splitlines()[0][:80]}") from reason
-    mine, machine, wobbles = evidence.programs.second_order(*arguments)
+    mine, machine, spreads = evidence.programs.second_order(*arguments)
     if evidence.closer:
-        wobbles = map(np.maximum, wobbles, evidence.programs.own_second_wobbles(*arguments))
+        spreads = map(np.maximum, spreads, evidence.programs.own_second_spreads(*arguments))
     near = machine
     if not evidence.subject.declares:
         _, near, _ = evidence.programs.second_order(evidence.nudged(0), *arguments[1:])
     size = max(map(largest, machine), default=0.0)
     findings = []
-    for name, g, truth, wobble, there in zip(evidence.subject.leaf_names, mine, machine, wobbles, near, strict=True):
+    for name, g, truth, spread, there in zip(evidence.subject.leaf_names, mine, machine, spreads, near, strict=True):
         if differs(truth, there):
             continue
         bound = rounding_bound(evidence.n_terms + sum(x.size for x in evidence.leaves), truth.size, evidence.dtype)
-        tolerance = bound.value * size + confidence(truth.size) * (math.inf if np.isnan(wobble) else float(wobble))
+        tolerance = bound.value * size + confidence(truth.size) * (math.inf if np.isnan(spread) else float(spread))
         findings.append(compared("second order", name, np.asarray(g), np.asarray(truth), tolerance, bound.origin))
     return findings
 

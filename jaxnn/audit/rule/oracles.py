@@ -41,20 +41,20 @@ def by_complex_step(evidence: Evidence) -> list[Finding]:
         pushed = evidence.programs.complex_slopes(evidence.leaves, evidence.others, directions)
     except (TypeError, NotImplementedError, ValueError) as reason:
         raise NotHere(f"the forward takes no complex numbers: {str(reason).splitlines()[0][:80]}") from reason
-    pushed = [np.asarray(each) for each in pushed]
+    pushed = list(map(np.asarray, pushed))
     findings = []
     for i, name in enumerate(evidence.subject.leaf_names):
         of_leaf = []
         for j, slope in enumerate(slopes):
-            products = np.concatenate([np.ravel(c * each[j]) for c, each in zip(dy, pushed, strict=True)])
+            products = np.concatenate([np.ravel(c * slopes_of_y[j]) for c, slopes_of_y in zip(dy, pushed, strict=True)])
             right, size = float(products.sum()), float(np.abs(products).sum())
             if slope.leaf != i or not slope.smooth or not abs(right - slope.difference) <= slope.uncertainty:
                 continue  # not analytic here: the two oracles disagree
             v = slope.direction[i]
             bound = rounding_bound(evidence.n_terms + v.size, 1, evidence.dtype)
             size = max(size, float(np.abs(evidence.pulled.by_hand[i][0] * v).sum()))
-            wobble = float(np.abs(v).sum()) * float(evidence.pulled.wobbles[i][0])
-            tolerance = bound.value * size + confidence(1) * wobble
+            spread = float(np.abs(v).sum()) * float(evidence.pulled.spreads[i][0])
+            tolerance = bound.value * size + confidence(1) * spread
             of_leaf.append(number("complex step", name, slope.by_hand, right, tolerance, bound.origin))
         findings += [worst(of_leaf)] if of_leaf else []
     if not findings:
@@ -112,7 +112,7 @@ def _between_sides(there: Evidence, i: int, where: str) -> list[Finding]:
     outside = np.where(steep | ~np.isfinite(outside), -1.0, outside)
     entry, output = np.unravel_index(int(np.argmax(outside)), outside.shape)
     index = tuple(map(int, np.unravel_index(entry, there.leaves[i].shape)))
-    off, got, expected = (float(each[entry, output]) for each in (outside, g, left))
+    off, got, expected = (float(numbers[entry, output]) for numbers in (outside, g, left))
     origin = f"slopes to the left and to the right, at {where}"
     return [Finding("kinks", there.subject.leaf_names[i], off <= 0, off, 0.0, origin, index, got, expected)]
 

@@ -19,14 +19,14 @@ from jaxnn.audit.rule.subjects import Leaves, Subject
 class Pulled(NamedTuple):
     """Cotangents along several dys, leaf by leaf, with the dys along the first axis; and the outputs.
 
-    sizes, wobbles: of the machine's, the largest entry for each leaf and dy (see `survey.py`).
+    sizes, spreads: of the machine's, the largest entry for each leaf and dy (see `survey.py`).
     """
 
     outputs: Leaves
     by_hand: Leaves
     by_machine: Leaves
     sizes: Leaves
-    wobbles: Leaves
+    spreads: Leaves
 
 
 class Programs:
@@ -35,11 +35,11 @@ class Programs:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.pulled = jax.jit(self._pulled)
-        self.own_wobbles = jax.jit(self._own_wobbles)
+        self.own_spreads = jax.jit(self._own_spreads)
         self.cotangents = jax.jit(self._cotangents)
         self.pushed = jax.jit(self._pushed)
         self.second_order = jax.jit(self._second_order)
-        self.own_second_wobbles = jax.jit(self._own_second_wobbles)
+        self.own_second_spreads = jax.jit(self._own_second_spreads)
         self.moved = jax.jit(self._moved)
         self.complex_slopes = jax.jit(self._complex_slopes)
 
@@ -50,16 +50,16 @@ class Programs:
 
         outputs = self.subject.outputs(leaves, others)
         by_hand = jax.vmap(lambda dy: self._cotangents(leaves, others, dy))(dys)
-        by_machine, sizes, wobbles = surveyed(machine, (leaves,), dys)
-        return Pulled(outputs, by_hand, by_machine, list(map(largest, sizes)), list(map(largest, wobbles)))
+        by_machine, sizes, spreads = surveyed(machine, (leaves,), dys)
+        return Pulled(outputs, by_hand, by_machine, list(map(largest, sizes)), list(map(largest, spreads)))
 
-    def _own_wobbles(self, leaves: Leaves, others: Leaves, dys: Leaves) -> Leaves:
-        """The wobbles of the rule itself."""
+    def _own_spreads(self, leaves: Leaves, others: Leaves, dys: Leaves) -> Leaves:
+        """How far the rule itself goes when all is rounded otherwise."""
 
         def rule(leaves: Leaves, dys: Leaves) -> Leaves:
             return jax.vmap(lambda dy: self._cotangents(leaves, others, dy))(dys)
 
-        return list(map(largest, surveyed(rule, (leaves,), dys).wobble))
+        return list(map(largest, surveyed(rule, (leaves,), dys).spread))
 
     def _cotangents(self, leaves: Leaves, others: Leaves, dy: Leaves) -> Leaves:
         return self.subject.cotangents(leaves, dy, others)
@@ -69,7 +69,9 @@ class Programs:
         return jax.jvp(lambda leaves: self.subject.plain(leaves, others), (leaves,), (u,))[1]
 
     def _second_order(self, leaves: Leaves, others: Leaves, dy: Leaves, u: Leaves) -> tuple[Leaves, Leaves, Leaves]:
-        """The derivative of the rule along u, that of the machine's, and how far the latter wobbles."""
+        """The derivative of the rule along u, that of the machine's, and how far the latter goes when all
+        is rounded otherwise.
+        """
 
         def machine(leaves: Leaves, dy: Leaves, u: Leaves) -> Leaves:
             def pulled(leaves: Leaves) -> Leaves:
@@ -77,11 +79,11 @@ class Programs:
 
             return jax.jvp(pulled, (leaves,), (u,))[1]
 
-        truth, wobbles = _rounded(machine, leaves, dy, u)
-        return self.rules_derivative(leaves, others, dy, u), truth, wobbles
+        truth, spreads = _rounded(machine, leaves, dy, u)
+        return self.rules_derivative(leaves, others, dy, u), truth, spreads
 
-    def _own_second_wobbles(self, leaves: Leaves, others: Leaves, dy: Leaves, u: Leaves) -> Leaves:
-        """The wobbles of the rule's own derivative along u."""
+    def _own_second_spreads(self, leaves: Leaves, others: Leaves, dy: Leaves, u: Leaves) -> Leaves:
+        """How far the rule's own derivative along u goes when all is rounded otherwise."""
         return _rounded(lambda leaves, dy, u: self.rules_derivative(leaves, others, dy, u), leaves, dy, u)[1]
 
     def rules_derivative(self, leaves: Leaves, others: Leaves, dy: Leaves, u: Leaves) -> Leaves:
@@ -106,8 +108,8 @@ class Programs:
 def _rounded(function: Callable[..., Leaves], *arguments: Leaves) -> tuple[Leaves, Leaves]:
     """What a function gives, leaf by leaf, and how far it goes when all is rounded otherwise."""
     turns = jnp.arange(1 + N_DRAWS)
-    each = jax.lax.map(lambda turn: rounded_otherwise(function)(turn, jnp.minimum(turn, 1), *arguments), turns)
-    return [g[0] for g in each], [jnp.max(largest(g - g[:1]), initial=0) for g in each]
+    draws = jax.lax.map(lambda turn: rounded_otherwise(function)(turn, jnp.minimum(turn, 1), *arguments), turns)
+    return [g[0] for g in draws], [jnp.max(largest(g - g[:1]), initial=0) for g in draws]
 
 
 def largest(stacked: jax.Array) -> jax.Array:

@@ -69,26 +69,26 @@ class Subject:
     @property
     def leaves(self) -> Leaves:
         """The numbers that there is a gradient for."""
-        return [each.value for each in self._parts() if each.moves]
+        return [part.value for part in self._parts() if part.moves]
 
     @property
     def others(self) -> Leaves:
         """All other arrays among the arguments: integers, keys, what is fixed."""
-        return [each.value for each in self._parts() if each.is_other]
+        return [part.value for part in self._parts() if part.is_other]
 
     @property
     def leaf_names(self) -> list[str]:
-        return [each.name for each in self._parts() if each.moves]
+        return [part.name for part in self._parts() if part.moves]
 
     @property
     def leaf_arguments(self) -> list[int]:
         """Which argument each leaf is of."""
-        return [each.argument for each in self._parts() if each.moves]
+        return [part.argument for part in self._parts() if part.moves]
 
     def with_leaves(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> tuple[PyTree, ...]:
         """The arguments, with these numbers in their places; others None: those that there are."""
         moving, rest = iter(leaves), iter(self.others if others is None else others)
-        values = [next(moving) if each.moves else next(rest) if each.is_other else each.value for each in self._parts()]
+        values = [next(moving) if part.moves else next(rest) if part.is_other else part.value for part in self._parts()]
         return jax.tree.unflatten(jax.tree.structure(self.arguments), values)
 
     def outputs(self, leaves: Sequence[Any], others: Sequence[Any] | None = None) -> Leaves:
@@ -127,11 +127,11 @@ class Subject:
         returned = self.backward(*arguments, jax.tree.unflatten(jax.tree.structure(y), dys))
         if not isinstance(returned, tuple) or len(returned) != len(arguments):
             raise TypeError(f"the rule should return a tuple of {len(arguments)} cotangents, one for each argument")
-        found = []
+        cotangents: Leaves = []
         for i, (argument, cotangent) in enumerate(zip(arguments, returned, strict=True)):
             if i not in self.fixed:
-                found += _matched(self.names[i], argument, cotangent)
-        return found
+                cotangents += _matched(self.names[i], argument, cotangent)
+        return cotangents
 
     def _parts(self) -> list["Part"]:
         return [
@@ -277,13 +277,13 @@ def _vjp_of(forward: Callable[..., PyTree]) -> Callable[..., tuple]:
         leaves, structure = jax.tree.flatten(tuple(arguments))
         real = [is_floating_array(leaf) for leaf in leaves]
 
-        def of(*moving: Any) -> PyTree:
+        def output(*moving: Any) -> PyTree:
             rest = iter(moving)
             return forward(
                 *jax.tree.unflatten(structure, [next(rest) if r else x for r, x in zip(real, leaves, strict=True)])
             )
 
-        y, pull = jax.vjp(of, *(leaf for leaf, r in zip(leaves, real, strict=True) if r))
+        y, pull = jax.vjp(output, *(leaf for leaf, r in zip(leaves, real, strict=True) if r))
         dy = jax.tree.map(lambda y, d: d if is_floating_array(y) else np.zeros(y.shape, jax.dtypes.float0), y, dy)
         pulled = iter(pull(dy))
         return jax.tree.unflatten(structure, [next(pulled) if r else None for r in real])

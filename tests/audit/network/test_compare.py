@@ -168,7 +168,7 @@ def test_the_table_is_text_that_lines_up():
 
 
 def test_a_nearly_singular_point_is_not_called_wrong():
-    """Units that hardly vary, before a normalisation: float64 itself knows few digits there, and a wobble says so."""
+    """Units that hardly vary, before a normalisation: float64 itself knows few digits there, and a spread says so."""
     net = jaxnn.Serial(jaxnn.Dense(3), jaxnn.BatchNorm(epsilon=1e-30), jaxnn.Tanh(), jaxnn.Dense(2))
     params, state = net.init(jax.random.key(0), (4,))
     params = (params[0]._replace(weight=1e-5 * params[0].weight, bias=1 + jnp.arange(3.0)), *params[1:])

@@ -13,6 +13,7 @@ from jax.tree_util import DictKey
 
 import jaxnn
 from jaxnn import Backward, Folded, Forward, Init
+from jaxnn.layer import unwatched
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def test_inside_of_ours_and_around_ours():
     net = jaxnn.Serial(
         jaxnn.Repeat(Gated(Scale(3), jaxnn.Tanh()), 2), jaxnn.Remat(Gated(Scale(), jaxnn.Residual(Scale())))
     )
-    comparison = compared(jaxnn.Serial(net, jaxnn.Dense(3)), every_rule=True)
+    comparison = compared(jaxnn.Serial(net, jaxnn.Dense(3)))
     assert comparison.ok, str(comparison)
     repeated = {"[0][0].inner['a']['weight']", "[0][0].inner['gate']", "error term of [0][0].inner['a']"}
     rematerialised = {"[0][1].inner['b'].inner['weight']", "error term of [0][1].inner['b'].inner"}
@@ -225,6 +226,28 @@ def test_a_wrapper_around_a_composite_is_one_layer(kind, dense):
     assert {rule.path for rule in comparison.wrong} == (set() if dense is jaxnn.Dense else {path})
 
 
+class Alone(jaxnn.Serial):
+    """Its fold shows nobody what is inside."""
+
+    def fold(self, visit, path, params, cache, dy):
+        return super().fold(unwatched, path, params, cache, dy)
+
+
+class Elsewhere(jaxnn.Serial):
+    """Its fold shows its layers under other paths than their own."""
+
+    def fold(self, visit, path, params, cache, dy):
+        return super().fold(visit, (*path, DictKey("inside")), params, cache, dy)
+
+
+def test_what_a_fold_leaves_out_is_named():
+    comparison = compared(jaxnn.Serial(jaxnn.Dense(3), Alone(jaxnn.Dense(3))))
+    assert comparison.ok, str(comparison)
+    assert comparison.not_judged == ("the error term of [1][0], which no fold visits",)
+    with pytest.raises(ValueError, match=r"a fold visits a layer at \['inside'\]\[0\], where no composite has a child"):
+        compared(Elsewhere(jaxnn.Dense(3)))
+
+
 CHECKED = {
     "composite": (lambda factor: gated(factor)),
     "leaf": (lambda factor: Scale(factor=factor)),
@@ -235,7 +258,8 @@ CHECKED = {
 
 @pytest.mark.parametrize("make", CHECKED.values(), ids=CHECKED)
 def test_check_takes_them_all(make):
+    gates = ("structure", "autodiff", "differences", "additivity", "transforms")
     for factor in (1.0, 1.001):
         params, state, x, _ = point(make(factor))
-        report = jaxnn.check(make(factor), params, state, x, key=jax.random.key(1), until_failure=True)
+        report = jaxnn.check(make(factor), params, state, x, key=jax.random.key(1), gates=gates, until_failure=True)
         assert report.ok is (factor == 1), str(report)

@@ -26,10 +26,10 @@ def test_every_node_is_there_and_right(x64):
     branches = ["[0]", *(f"[0].inner{end}" for end in ("", "[0]", "[1]", "[2]")), "[1]"]
     assert list(rules) == paths + [f"[2].inner{end}" for end in branches] + ["[3]"]
     for rule in rules.values():
-        truth, sizes, wobbles = rule.truth
+        truth, sizes, spreads = rule.truth
         scale = jax.tree.map(lambda size, leaf: size + jnp.max(jnp.abs(leaf), initial=0), sizes, truth)
         assert error(tuple(rule.by_hand), tuple(rule.by_machine), tuple(scale)) <= 1e-13
-        assert all(np.all((wobble >= 0) & (wobble < 1e-12)) for wobble in jax.tree.leaves(wobbles))
+        assert all(np.all((spread >= 0) & (spread < 1e-12)) for spread in jax.tree.leaves(spreads))
     assert rules["[1].inner[0]"].dy.shape == (2, 4, 3)
 
 

@@ -6,7 +6,7 @@ import pytest
 from gradients import SAME, error
 
 import jaxnn
-from jaxnn.audit.network.taps import AtPoint, Point, WithOutput, tapped_layers, with_outputs
+from jaxnn.audit.network.taps import AtPoint, Point, WithOutput, layers_with_taps, with_outputs
 
 BLOCK = jaxnn.Serial(jaxnn.Dense(3), jaxnn.Tanh())
 BRANCHES = jaxnn.Branches(jaxnn.Residual(BLOCK), jaxnn.Tanh(), merge="concatenate")
@@ -32,7 +32,7 @@ def test_error_terms_are_those_of_backprop(x64):
     point = Point(params, outputs(NET, params, state, x))
     grads, error_terms = jaxnn.autodiff(AtPoint(NET), loss)(point, state, x, t).grads
     composites = {"", "[0]", "[0].inner", "[1]", "[1].inner", "[1].inner[0]", "[1].inner[0].inner"}
-    assert set(error_terms) == set(by_hand.notes) - composites == set(dict(tapped_layers(NET)))
+    assert set(error_terms) == set(by_hand.notes) - composites == set(dict(layers_with_taps(NET)))
     for path, term in error_terms.items():
         assert error(by_hand.notes[path], term) <= SAME
     assert error(by_hand.grads, grads) <= SAME

@@ -13,7 +13,7 @@ X = np.random.default_rng(0).normal(size=1000)
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 
 
-def wobble(f, *arguments, draws=8):
+def spread(f, *arguments, draws=8):
     there = [np.asarray(rounded_otherwise(f)(draw, 1, *arguments)) for draw in range(draws)]
     return max(float(np.max(np.abs(each - np.asarray(f(*arguments))))) for each in there)
 
@@ -53,7 +53,7 @@ def test_equal_numbers_stay_equal_in_a_compiled_program_too():
     apart = jax.jit(lambda x, y: moved(x, 0, 1) - moved(y, 0, 1))(x, x)
     np.testing.assert_array_equal(apart, 0)
     tied = jax.jit(jax.grad(lambda x, y: jnp.sum(jnp.logaddexp(x, y))))
-    assert wobble(tied, x, x) < 1e-15
+    assert spread(tied, x, x) < 1e-15
 
 
 @pytest.mark.usefixtures("x64")
@@ -65,8 +65,8 @@ def test_what_has_no_neighbour_stays():
 @pytest.mark.usefixtures("x64")
 def test_ties_and_edges_are_not_crossed():
     x = jnp.asarray([0.3, 0.3, 0.1])
-    assert wobble(jax.grad(lambda x: jnp.max(x * 1.7)), x) < 1e-15
-    assert wobble(jax.grad(lambda x: jnp.sum(jnp.clip(x, 0.0, 1.0))), jnp.asarray([0.0, 1.0, 0.4])) < 1e-15
+    assert spread(jax.grad(lambda x: jnp.max(x * 1.7)), x) < 1e-15
+    assert spread(jax.grad(lambda x: jnp.sum(jnp.clip(x, 0.0, 1.0))), jnp.asarray([0.0, 1.0, 0.4])) < 1e-15
 
 
 @pytest.mark.usefixtures("x64")
@@ -75,10 +75,10 @@ def test_it_says_how_badly_a_point_is_conditioned():
     x = jnp.asarray(X)
     cancelling = lambda x: jnp.sum(x) - jnp.sum(x[::-1])  # noqa: E731
     scanned = lambda x: jax.lax.scan(lambda s, a: (jnp.sin(s + a) - s, s), jnp.zeros(()), x)[0]  # noqa: E731
-    assert 1e-16 < wobble(cancelling, 1e3 * x) < 1e-10
-    assert 1e-17 < wobble(scanned, x) < 1e-10
-    assert wobble(lambda x: 1 - jnp.tanh(x), jnp.asarray([8.1])) > 1e-17
-    assert wobble(lambda x: jnp.sum(jnp.abs(x)), x) < 1e-12
+    assert 1e-16 < spread(cancelling, 1e3 * x) < 1e-10
+    assert 1e-17 < spread(scanned, x) < 1e-10
+    assert spread(lambda x: 1 - jnp.tanh(x), jnp.asarray([8.1])) > 1e-17
+    assert spread(lambda x: jnp.sum(jnp.abs(x)), x) < 1e-12
 
 
 def test_it_goes_through_jit_vmap_and_rules():

@@ -1,4 +1,4 @@
-"""A survey's value is the rule's, its size that of the terms, its wobble what rounding does."""
+"""A survey's value is the rule's, its size that of the terms, its spread what rounding does."""
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +16,15 @@ def rule(x, dy):
     return {"dw": x.T @ dy, "db": jnp.sum(dy - jnp.mean(dy, axis=0, keepdims=True), axis=0)}
 
 
-def test_value_size_and_wobble():
+def test_value_size_and_spread():
     survey = jax.jit(lambda x, dy: surveyed(rule, (x,), dy))(X, DY)
     np.testing.assert_allclose(survey.value["dw"], X.T @ DY, rtol=1e-14)
     squares = jnp.square(X).T @ jnp.square(DY)  # of the terms x_r dy_r
     np.testing.assert_allclose(survey.size["dw"] ** 2 / squares, 1, atol=0.9)
-    assert np.all((survey.wobble["dw"] > 1e-17) & (survey.wobble["dw"] < 1e-13))
+    assert np.all((survey.spread["dw"] > 1e-17) & (survey.spread["dw"] < 1e-13))
     # What cancels has no size of its own, and its rounding is that of what cancels.
     assert np.max(survey.size["db"]) < 1e-13
-    assert np.all((survey.wobble["db"] > 1e-17) & (survey.wobble["db"] < 1e-13))
+    assert np.all((survey.spread["db"] > 1e-17) & (survey.spread["db"] < 1e-13))
 
 
 def test_sizes_are_the_largest_of_a_survey():

@@ -147,7 +147,7 @@ def test_what_a_pair_declares_at_a_kink_it_gives():
 
 
 def test_a_rule_of_ties_is_found_in_spite_of_rounding():
-    """Equal numbers are moved together, or the wobble would hide who wins."""
+    """Equal numbers are moved together, or the spread would hide who wins."""
     tied = np.array([[0.3, 0.3, 0.1], [0.2, 0.7, 0.7]])
 
     def first(x):
@@ -231,7 +231,7 @@ def test_a_flax_layer_that_writes_its_statistics():
 
 
 def test_a_rule_that_rounds_more_than_the_machine_is_right_and_inexact():
-    """Right in float64, where its own rounding explains the difference; in float32 three digits are lost, and told."""
+    """Right in float64, where its own rounding explains the difference; in float32 it loses three digits."""
     cancelling = lambda x, dy: ((1e3 * dy + dy * jnp.cos(x)) - 1e3 * dy,)  # noqa: E731
     report = check((jnp.sin, cancelling), X)
     assert {finding.gate for finding in report.failures} == {"float32", "bfloat16"}
@@ -277,7 +277,10 @@ def test_a_rule_that_is_meant_to_differ_is_held_against_itself_alone():
     }
     verdict = str(report).splitlines()[0]
     assert "every gate holds" not in verdict
-    assert "NOT JUDGED is whether it is the derivative" in verdict
+    assert "the rule agrees with itself; NOT JUDGED is whether it is the derivative" in verdict
+    nothing = check(StraightThrough(), (), (), 3 * X, gates=("autodiff",))
+    assert not nothing.ok
+    assert "no gate was run; NOT JUDGED" in str(nothing)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The evidence is what the machine says, with sizes and wobbles."""
+"""The evidence is what the machine says, with sizes and spreads."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,11 +20,11 @@ def test_random_mixed_and_one_hot_cotangents():
     found = evidence.pulled
     np.testing.assert_allclose(found.by_machine[0], dys * np.cos(x), rtol=1e-15)
     np.testing.assert_allclose(found.by_hand[0], found.by_machine[0], rtol=1e-15)
-    assert found.sizes[0].shape == found.wobbles[0].shape == (len(dys),)
+    assert found.sizes[0].shape == found.spreads[0].shape == (len(dys),)
 
 
 def test_what_is_badly_conditioned_has_room():
-    """1 - x at x near 1 has few digits of x's neighbours: its wobble says so."""
+    """1 - x at x near 1 has few digits of x's neighbours: its spread says so."""
     x = np.array([1 + 1e-9, 0.5])
     evidence = Evidence(subject_of((lambda x: jnp.log(jnp.abs(1 - x)), lambda x, dy: (-dy / (1 - x),)), (x,)))
     tolerance, bound = evidence.tolerance(0, 0)

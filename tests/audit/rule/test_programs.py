@@ -44,15 +44,15 @@ def test_they_agree_with_jax():
     steps = np.array([[0.0, 1e-6]])
     at_0, at_h = programs.moved(leaves, others, [each[None] for each in u], steps)[0]
     np.testing.assert_allclose((at_h - at_0) / 1e-6, pushed.ravel(), rtol=1e-4)
-    mine, machine, wobbles = programs.second_order(leaves, others, dy, u)
+    mine, machine, spreads = programs.second_order(leaves, others, dy, u)
     truth = jax.jvp(lambda *leaves: jax.vjp(matmul, *leaves)[1](dy[0]), tuple(leaves), tuple(u))[1]
-    for a, b, c, wobble in zip(mine, machine, truth, wobbles, strict=True):
+    for a, b, c, spread in zip(mine, machine, truth, spreads, strict=True):
         np.testing.assert_allclose(a, c, rtol=1e-10)
         np.testing.assert_allclose(b, c, rtol=1e-12)
-        assert 0 < wobble < 1e-13
+        assert 0 < spread < 1e-13
 
 
-def test_sizes_are_those_of_the_terms_and_wobbles_those_of_rounding():
+def test_sizes_are_those_of_the_terms_and_spreads_those_of_rounding():
     """The gradient of a sum that cancels is 0, its terms' size isn't, and rounding says how much of 0 is left."""
     x = RNG.normal(size=(50, 1))
     centred = lambda x, b: x + b - jnp.mean(x + b)  # noqa: E731
@@ -60,7 +60,7 @@ def test_sizes_are_those_of_the_terms_and_wobbles_those_of_rounding():
     evidence = Evidence(subject_of((centred, rule), (x, np.float64(0.3))))
     pulled = evidence.pulled
     assert np.abs(pulled.by_machine[1][0]) < 1e-13
-    assert 1e-17 < pulled.wobbles[1][0] < 1e-13
+    assert 1e-17 < pulled.spreads[1][0] < 1e-13
     assert 0.1 < pulled.sizes[0][0] < 10
     tolerance, _ = evidence.tolerance(1, 0)
     assert np.abs(pulled.by_hand[1][0] - pulled.by_machine[1][0]) <= tolerance < 1e-12

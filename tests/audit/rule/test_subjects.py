@@ -8,7 +8,7 @@ import pytest
 from flax import linen, nnx
 
 import jaxnn
-from jaxnn.audit.rule.subjects import subject_of
+from jaxnn.audit.rule.subjects import design_of, is_key, subject_of
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
@@ -85,3 +85,21 @@ def test_cotangents_of_another_structure(backward, words):
     subject = subject_of((lambda x, w: x * w, backward), (X, X))
     with pytest.raises(TypeError, match=words):
         subject.cotangents(subject.leaves, [X])
+
+
+def test_what_a_network_says_of_its_rules():
+    class Surrogate(jaxnn.Tanh):
+        differs_by_design = "from autodiff"
+
+    truncated = jaxnn.Recurrent(jaxnn.TanhCell(2), truncation=1)
+    assert design_of(jaxnn.Serial(jaxnn.Dense(2), jaxnn.Recurrent(jaxnn.TanhCell(2)))) is None
+    assert design_of(jaxnn.Serial(truncated, jaxnn.Flatten())) == "from values"
+    assert design_of(jaxnn.Serial(truncated, jaxnn.Residual(Surrogate()))) == "from autodiff"
+    subject = subject_of(Surrogate(), ((), (), X))
+    assert (subject.design, subject.has_machine, subject.draws) == ("from autodiff", False, False)
+
+
+def test_a_layer_that_draws_from_a_key_in_its_state_draws_for_the_batch():
+    assert is_key(jax.random.key(0))
+    assert not any(map(is_key, (jax.random.key_data(jax.random.key(0)), X, 3, None)))
+    assert subject_of(jaxnn.Tanh(), ((), {"key": jax.random.key(0)}, X)).draws

@@ -28,28 +28,28 @@ class Static(Generic[T]):
     value: T
 
 
-# `dataclasses.field(default=..., metadata=STATIC)`: a field that is part of the structure of a `register_node` class, a
-# hashable value and no number.
+# `dataclasses.field(default=..., metadata=STATIC)` marks a field of a `register_node` class as part of the structure: a
+# hashable value, not a number.
 STATIC = {"static": True}
 
 
 def register_node(cls: type[C]) -> type[C]:
-    """A class decorator: a dataclass is a pytree, its fields are the children, and no other class has its structure.
+    """A class decorator that makes a dataclass a pytree: fields are children, and no other class has its structure.
 
     The latter is what `jax.tree_util.register_dataclass` lacks, in JAX 0.10 to 0.12: there the structures of any two
-    classes with as many fields are equal, and only their hashes differ. Where two of these meet in `jax.jit`'s table,
-    one class's program runs for the other: on 0.10 for some fifteen of a hundred classes given to one function.
+    classes with equally many fields are equal, and only their hashes differ. Where two of these meet in `jax.jit`'s
+    table, one class's program runs for the other: on 0.10 for about fifteen of a hundred classes given to one function.
     A field with the metadata {"static": True} is part of the structure, and left out of the repr at its default.
 
     >>> import jaxnn
     >>> jax.tree.structure(jaxnn.l1(0.1)) == jax.tree.structure(jaxnn.l2(0.1))
     False
     """
-    static = [each for each in fields(cls) if each.metadata.get("static")]  # type: ignore[arg-type]
-    names = [each.name for each in fields(cls) if each not in static]  # type: ignore[arg-type]
+    static = [field for field in fields(cls) if field.metadata.get("static")]  # type: ignore[arg-type]
+    names = [field.name for field in fields(cls) if field not in static]  # type: ignore[arg-type]
 
     def flatten(node: Any) -> tuple[list, tuple]:
-        return [getattr(node, name) for name in names], tuple(getattr(node, each.name) for each in static)
+        return [getattr(node, name) for name in names], tuple(getattr(node, field.name) for field in static)
 
     def flatten_with_keys(node: Any) -> tuple[list, tuple]:
         children, structure = flatten(node)
@@ -57,10 +57,10 @@ def register_node(cls: type[C]) -> type[C]:
 
     def unflatten(structure: tuple, children: Any) -> Any:
         values = dict(zip(names, children, strict=True))
-        return cls(**values, **{each.name: value for each, value in zip(static, structure, strict=True)})
+        return cls(**values, **{field.name: value for field, value in zip(static, structure, strict=True)})
 
     def short_repr(node: Any) -> str:
-        shown = [*names, *(each.name for each in static if getattr(node, each.name) != each.default)]
+        shown = [*names, *(field.name for field in static if getattr(node, field.name) != field.default)]
         return f"{cls.__name__}({', '.join(f'{name}={getattr(node, name)!r}' for name in shown)})"
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
@@ -88,7 +88,7 @@ def is_integer(x: Any) -> bool:
 
 
 def widened(x: jax.Array) -> jax.Array:
-    """x in float32 at least: a mean of bfloat16 numbers that is itself one has lost what lies between them.
+    """x in float32 at least: a mean of bfloat16 numbers, rounded to bfloat16, loses what lies between them.
 
     >>> widened(jnp.ones(2, jnp.bfloat16)).dtype
     dtype('float32')
@@ -106,7 +106,7 @@ def added(a: PyTree, b: PyTree) -> PyTree:
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array | None, total: jax.Array | None = None) -> jax.Array:
-    """sum(w v) / sum(w), in the values' dtype; 0 where all weights are 0, as on a device that holds but padding.
+    """sum(w v) / sum(w), in the values' dtype; 0 where all weights are 0, as on a device that holds only padding.
 
     `total`, where given, stands in for sum(w).
     """
@@ -162,7 +162,7 @@ def require_floating(owner: object, x: Any) -> None:
 
 
 def require_features(owner: object, shape: Shape, n_in: int) -> None:
-    """The last axis of x is the one a layer's weights were made for."""
+    """Refuse x whose last axis isn't the one that the layer's weights were made for."""
     if not shape or shape[-1] != n_in:
         raise ValueError(
             f"{owner}: the last axis of x should have {n_in} features, as its params have, got x of shape {shape}: "

@@ -4,34 +4,34 @@ Glossary:
     recipe   the layer object: hashable, equal by value, without a single array
     params   what is trained
     state    what is carried from step to step and not differentiated (running statistics)
-    cache    what forward saved and backward needs beside params
+    cache    what forward saved and backward needs besides params
     dy, dx   the cotangents of output and input: dL/dy, the layer's *error term*, and dL/dx
-    fold     one backward pass over a network, with somebody watching or nobody
+    fold     one backward pass over a network, with or without an observer
     x, y     input and output: arrays; a recurrent cell's are trees, a `Step`, and so are its dx and dy
 
 `params`, `state` and `cache` are always there, and empty (`()`) where a layer has no use for them.
 
-Laws, which `tests/test_laws.py` holds every layer to. For a batch x of shape (B, *shape):
+Laws, which `tests/test_laws.py` checks for every layer. For a batch x of shape (B, *shape):
     1. `forward(...).y` has the shape (B, *output_shape(shape)).
     2. `backward` returns dparams of the structure, shapes and dtypes of params, and dx of x's
-       (None where x is of integers: there is no gradient to give).
+       (None where x holds integers, which have no gradient).
     3. `backward(params, cache, dy)` is the vector-Jacobian product of `forward` at the point where the cache was
        made; it is linear in dy.
     4. `forward` and `backward` are pure: same arguments, same bits; `jit` and `vmap` change nothing but rounding.
-    5. Row b of y depends on row b of x alone, unless the layer says `couples_batch`.
+    5. Row b of y depends only on row b of x, unless the layer says `couples_batch`.
     6. A recipe is hashable, equal to its copy, picklable, and its repr can be evaluated.
 
-What a layer may say of itself. All of it may be left out; a tool asks nothing else of a layer than what stands here:
-    couples_batch        True: rows of a batch have a say in one another's outputs (BatchNorm)
-    axis_name            the mesh axis over whose devices they have it; None, or not said: one device
-    over_axis(name)      its own copy with that axis_name
-    in_dtype(name)       its own copy that makes numbers of another floating dtype, where it chooses one (Rescale)
-    differs_by_design    what its rule is meant to be in place of the derivative of forward's values, see `Design`
-    decays               the names of those of its params that decay and penalties act on; not said: "weight"
-    keeping_cache()      the layer whose cache it makes again in backward, and which would keep it (Remat)
-    start(batch, dtype)  it is a recurrent cell, whose x and y are a `Step`; the first carry
-A layer made of layers is a `Composite`, and may say
-    in_series            True: x goes to its first child, each y to the next, and y is the last one's (Serial)
+What a layer may say of itself. All of it is optional, and beyond the methods above no tool asks for anything else:
+    couples_batch        True: the output for one row depends on the other rows of the batch (BatchNorm)
+    axis_name            the mesh axis over whose devices the rows are coupled; None or absent: one device
+    over_axis(name)      a copy of the layer with that axis_name
+    in_dtype(name)       a copy that outputs another floating dtype, for a layer that chooses its output's (Rescale)
+    differs_by_design    what its rule is, where it isn't meant to be the derivative of forward's values; see `Design`
+    decays               the names of the params that weight decay and penalties act on; absent: "weight"
+    keeping_cache()      the same layer without rematerialisation: it keeps the cache that this one recomputes (Remat)
+    start(batch, dtype)  the first carry; whoever has it is a recurrent cell, whose x and y are a `Step`
+A layer made of layers is a `Composite`, and may also have
+    in_series            True: its children are applied one after another, each to the y of the one before (Serial)
 """
 
 import copy
@@ -68,7 +68,7 @@ class Backward(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What one node of a fold returns: its backward, and the notes taken at it and below it, in forward order."""
+    """What a fold returns for one node: its backward, and the notes taken at it and below it, in forward order."""
 
     dparams: PyTree
     dx: PyTree
@@ -76,7 +76,7 @@ class Folded(NamedTuple):
 
 
 class Node(NamedTuple):
-    """What an observer is shown of a layer during the backward pass; dy is the layer's error term."""
+    """What an observer sees of one layer during the backward pass; dy is the layer's error term."""
 
     path: Path
     layer: Any
@@ -120,8 +120,8 @@ Observer = Callable[[Node], Any]
 
 
 class Composite(Layer, Protocol):
-    """A layer made of layers: it names its children, writes its backward once, as a fold over them, and can be copied
-    around others. Whether a layer is one, `is_composite` tells.
+    """A layer made of layers. It names its children, writes its backward once, as a fold over them, and can make a copy
+    of itself around others. `is_composite` says whether a layer is one.
     """
 
     @property
@@ -134,18 +134,18 @@ class Composite(Layer, Protocol):
         ...
 
     def with_children(self, layers: Sequence[Layer]) -> Layer:
-        """Its own copy around other layers, in the order of `children`."""
+        """A copy of this layer around other layers, given in the order of `children`."""
         ...
 
 
-# What a rule may be in place of the derivative of forward's values:
-#   "from values"    what `jax.grad` makes of forward, which leaves something out by stop_gradient (truncation in time);
-#   "from autodiff"  something else again: a surrogate, a straight-through estimate.
+# What a rule may be where it isn't meant to be the derivative of forward's values:
+#   "from values"    what `jax.grad` gives, since forward cuts something off by stop_gradient (truncation in time);
+#   "from autodiff"  not that either: a surrogate, a straight-through estimate.
 Design = Literal["from values", "from autodiff"]
 
 
 class Parameterless:
-    """What layers without params, state or a change of shape share. A convenience: the protocol asks for no base."""
+    """Shared by layers that have no params, no state and keep the shape. A convenience: no base class is required."""
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         return Init((), ())
@@ -156,7 +156,7 @@ class Parameterless:
 
 @dataclass_transform(frozen_default=True)
 def recipe(cls: Any) -> Any:
-    """A frozen dataclass whose repr is what one would type: fields at their default are left out."""
+    """Make a class a frozen dataclass whose repr is what one would type: fields at their default are left out."""
     cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
     if "__repr__" not in cls.__dict__:
         setattr(cls, "__repr__", _short_repr)  # noqa: B010 (a type checker would compare the two)
@@ -176,17 +176,17 @@ def _short_repr(self: Any) -> str:
 
 
 def changed(layer: Any, **fields: Any) -> Any:
-    """A recipe's copy with other fields. Not by its constructor, which in a subclass may take other arguments."""
-    other = copy.copy(layer)
+    """A copy of a recipe with some fields changed. Not by its constructor: a subclass's may take other arguments."""
+    new = copy.copy(layer)
     for name, value in fields.items():
-        object.__setattr__(other, name, value)
-    if hasattr(other, "__post_init__"):
-        other.__post_init__()
-    return other
+        object.__setattr__(new, name, value)
+    if hasattr(new, "__post_init__"):
+        new.__post_init__()
+    return new
 
 
 def require_layer(owner: str, candidate: Any) -> None:
-    """The one place that says what a layer is to somebody who passed something else."""
+    """Refuse what isn't a layer, with an error that says what a layer is."""
     if isinstance(candidate, list | tuple) and not isinstance(candidate, Layer):
         raise TypeError(
             f"{owner} takes layers one by one, got a {type(candidate).__name__}: write {owner}(*layers), "
@@ -203,7 +203,7 @@ def require_layer(owner: str, candidate: Any) -> None:
 
 
 def require_hashable(owner: str, recipe: Any) -> None:
-    """Compiled programs are remembered by the recipes that they were made for, and so a recipe has to be hashable."""
+    """Refuse a recipe that isn't hashable: compiled programs are cached by the recipes that they were made for."""
     try:
         hash(recipe)
     except TypeError:
@@ -212,7 +212,7 @@ def require_hashable(owner: str, recipe: Any) -> None:
         why = f"its field {unhashable[0]!r} isn't" if unhashable else "it can be changed"
         raise TypeError(
             f"{owner}: {name} isn't hashable, because {why}: make it a frozen dataclass (@jaxnn.recipe) whose fields "
-            "are numbers, strings, tuples, functions of a module and other recipes; arrays belong into params or state"
+            "are numbers, strings, tuples, functions of a module and other recipes; arrays belong in params or state"
         ) from None
 
 
@@ -225,21 +225,21 @@ def _is_hashable(value: Any) -> bool:
 
 
 def says(layer: Any, word: str) -> bool:
-    """Whether a layer has a word of its own, and not one that it hands on of what it wraps."""
+    """Whether a layer has an attribute of its own, and doesn't just pass on that of the layer it wraps."""
     return inspect.getattr_static(layer, word, None) is not None
 
 
 def is_composite(layer: Any) -> bool:
-    """Whether a layer is made of layers, and says so itself.
+    """Whether a layer is made of layers, and can be copied around others.
 
-    Its `with_children` has to be its own. A wrapper that hands on every name, by `__getattr__`, would hand on that of
-    what it wraps, whose copy is without the wrapper: it is one layer, until it writes its own.
+    It needs a `with_children` of its own. A wrapper that passes on every attribute, by `__getattr__`, passes on the
+    wrapped layer's, whose copy lacks the wrapper: such a wrapper counts as one layer until it defines its own.
     """
     return says(layer, "with_children") and hands_on_children(layer)
 
 
 def hands_on_children(layer: Any) -> bool:
-    """Whether there are layers inside of a layer, its own ones or those of what it wraps."""
+    """Whether there are layers inside a layer: its own children, or those of the layer it wraps."""
     return not isinstance(layer, type) and hasattr(layer, "children") and hasattr(layer, "fold")
 
 
@@ -251,16 +251,16 @@ def walk(layer: Layer, path: Path = ()) -> Iterator[tuple[Path, Layer]]:
 
 
 def couples_batch(net: Layer) -> bool:
-    """Whether some layer mixes the rows of a batch, so that the batch is more than its examples."""
+    """Whether some layer mixes the rows of a batch, so that the batch can't be taken apart into its examples."""
     return any(getattr(layer, "couples_batch", False) for _, layer in walk(net))
 
 
 def scope(key: Any, layer: Any) -> AbstractContextManager:
-    """The name of a child in a profile, such as `Dense[0]`; scopes inside one another make up its path."""
+    """The name of a child in a profile, such as `Dense[0]`; nested scopes make up its path."""
     return jax.named_scope(f"{type(layer).__name__}{keystr((key,))}")
 
 
 def unwatched(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
-    """The visit of a fold with nobody watching: the layer's own backward."""
+    """The visit of a fold without an observer: the layer's own backward."""
     dparams, dx = layer.backward(params, cache, dy)
     return Folded(dparams, dx, OrderedDict())

@@ -15,10 +15,10 @@ from jaxnn.arrays import PyTree
 def varying_like(tree: PyTree, others: PyTree) -> PyTree:
     """The tree, marked as varying over every mesh axis that one of the others varies over.
 
-    `shard_map(check_vma=True)` follows which values differ between devices, and asks to be told twice:
+    `shard_map(check_vma=True)` tracks which values differ between devices. They have to be marked in two places:
     - `jax.grad` with respect to replicated params gives a gradient that is already summed over the devices. Here a
       gradient is local, whoever computes it, so params are first marked as varying like the examples.
-    - What a loop carries must vary from the start as it will in the end.
+    - What a loop carries must be marked at its start as it will be at its end.
     """
     axes = frozenset().union(*map(_varying, jax.tree.leaves(others)))
 
@@ -63,11 +63,11 @@ def share(indices: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Arr
     if axis_name is None:
         return indices, jnp.ones(indices.shape, bool)
     n, devices = indices.shape[0], n_devices(axis_name)
-    each = -(-n // devices)
-    padded = jnp.concatenate([indices, jnp.broadcast_to(indices[:1], (each * devices - n,))])
-    start = jax.lax.axis_index(axis_name) * each
-    mine = jax.lax.dynamic_slice_in_dim(padded, start, each)
-    return mine, start + jnp.arange(each, dtype=start.dtype) < n
+    share_size = -(-n // devices)
+    padded = jnp.concatenate([indices, jnp.broadcast_to(indices[:1], (share_size * devices - n,))])
+    start = jax.lax.axis_index(axis_name) * share_size
+    mine = jax.lax.dynamic_slice_in_dim(padded, start, share_size)
+    return mine, start + jnp.arange(share_size, dtype=start.dtype) < n
 
 
 def own_key(key: jax.Array, axis_name: str | None) -> jax.Array:
@@ -76,7 +76,7 @@ def own_key(key: jax.Array, axis_name: str | None) -> jax.Array:
 
 
 def pooled(sums: PyTree, weight: jax.Array, axis_name: str | None) -> tuple[PyTree, jax.Array]:
-    """From the devices' weighted sums to the one mean: sums are added, weights are added, and divided once.
+    """The mean over all devices, from their weighted sums: add the sums, add the weights, divide once.
 
     Where all weights are 0, so are the sums, and the mean is taken to be 0.
     """

@@ -9,7 +9,7 @@ def require(module: str, extra: str) -> ModuleType:
 
     The only import inside a function in this package: the core must import without any extra.
 
-    Raises: ImportError if the module isn't installed. One that fails by itself keeps its own error.
+    Raises: ImportError if the module isn't installed. If it fails while being imported, its own error is passed on.
 
     >>> require("json", extra="data").dumps([1, 2])
     '[1, 2]'

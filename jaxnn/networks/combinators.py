@@ -1,7 +1,7 @@
 """Combinators: layers made of layers. They know nothing about what they combine.
 
-Each writes its backward once, as a fold over its children (see `backward.visits`); `backward` is that fold with nobody
-watching. The paths are those of the params' tree: `[i]` in Serial and Branches, `.inner` in those around one layer.
+Each writes its backward once, as a fold over its children (see `backward.visits`); `backward` is that fold without
+an observer. The paths are those of the params' tree: `[i]` in Serial and Branches, `.inner` in those around one layer.
 """
 
 import dataclasses
@@ -42,10 +42,11 @@ INNER = GetAttrKey("inner")
 
 
 class _Folding:
-    """What all combinators share: backward is the fold, with nobody watching.
+    """What all combinators share: backward is the fold without an observer.
 
-    Without the barriers that `jaxnn.fold` puts around a cache: they stand around the whole of it, and a combinator
-    doesn't know whether it is the whole. A loop of your own gets them by `jaxnn.fold(net, params, cache, dy)`.
+    It has none of the barriers that `jaxnn.fold` puts around a cache: they belong around the cache of the whole
+    network, and a combinator doesn't know whether it is that. Your own loop gets them by
+    `jaxnn.fold(net, params, cache, dy)`.
     """
 
     def backward(self: Any, params: PyTree, cache: PyTree, dy: jax.Array) -> Backward:
@@ -103,7 +104,7 @@ class _Several(_Folding):
         return changed(self, layers=tuple(layers))
 
     def _keys(self, key: jax.Array | None) -> Any:
-        """One for each layer."""
+        """One key for each layer, or None for each."""
         return [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
 
     def _require_params(self, params: tuple) -> None:
@@ -118,7 +119,7 @@ class _Several(_Folding):
 class Serial(_Several):
     """Layers one after another: y = f_n(... f_2(f_1(x))).
 
-    Params, state and cache are tuples, one entry a layer; the key is split among the layers.
+    Params, state and cache are tuples with one entry per layer; the key is split among the layers.
     Backward: dx_(i) = f_i.backward(dx_(i+1)), from the last layer to the first.
     Raises: TypeError if a part isn't a layer.  NumPy twin: reference/combinators.py.
 
@@ -165,7 +166,7 @@ class Serial(_Several):
 
 
 class BranchesCache(NamedTuple):
-    """The branches' caches; and how many features of y are each one's, none where they are summed."""
+    """The branches' caches, and how many features of y belong to each; () where outputs are summed."""
 
     branches: tuple
     widths: Static[tuple[int, ...]]
@@ -178,11 +179,11 @@ Merge = Literal["sum", "concatenate"]
 class Branches(_Several):
     """Layers side by side, on the same x: y = f_1(x) + ... + f_n(x), or y = (f_1(x), ..., f_n(x)) on the last axis.
 
-    `merge` is "sum", of outputs of one shape, or "concatenate", of outputs that differ in their last axis alone.
-    Params and state are tuples, one entry a branch; the key is split among the branches.
-    Backward: dx = sum_i f_i.backward(dy_i), where dy_i is dy, or the features of dy that are branch i's.
-    Raises: TypeError if a part isn't a layer, or outputs differ in dtype; ValueError if their shapes don't fit, there
-    are none, or `merge` is neither of the two.
+    `merge` is "sum", for outputs of one shape, or "concatenate", for outputs that differ only in their last axis.
+    Params and state are tuples with one entry per branch; the key is split among the branches.
+    Backward: dx = sum_i f_i.backward(dy_i), where dy_i is dy, or the features of dy that belong to branch i.
+    Raises: TypeError if a part isn't a layer, or outputs differ in dtype; ValueError if there are no layers, their
+    output shapes don't fit, or `merge` is neither of the two.
     Source: Szegedy et al. 2015, section 4 (concatenate).  NumPy twin: reference/combinators.py.
 
     >>> from jaxnn import Dense
@@ -205,8 +206,8 @@ class Branches(_Several):
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         self.output_shape(shape)
-        made = [layer.init(each, shape, dtype) for layer, each in zip(self.layers, self._keys(key), strict=True)]
-        return Init(tuple(each.params for each in made), tuple(each.state for each in made))
+        inits = [layer.init(k, shape, dtype) for layer, k in zip(self.layers, self._keys(key), strict=True)]
+        return Init(tuple(init.params for init in inits), tuple(init.state for init in inits))
 
     def output_shape(self, shape: Shape) -> Shape:
         shapes = [tuple(layer.output_shape(shape)) for layer in self.layers]
@@ -214,9 +215,9 @@ class Branches(_Several):
             if len(set(shapes)) > 1:
                 raise ValueError(f"{self._clash('shape', shapes)}: end them alike, or write merge='concatenate'")
             return shapes[0]
-        if not all(shapes) or len({each[:-1] for each in shapes}) > 1:
+        if not all(shapes) or len({output[:-1] for output in shapes}) > 1:
             raise ValueError(f"{self._clash('shape but for its last axis', shapes)}: end them with Reshape or Flatten")
-        return (*shapes[0][:-1], sum(each[-1] for each in shapes))
+        return (*shapes[0][:-1], sum(output[-1] for output in shapes))
 
     def forward(self, params: tuple, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         self._require_params(params)
@@ -234,8 +235,8 @@ class Branches(_Several):
         widths = tuple(y.shape[-1] for y in ys)
         return Forward(jnp.concatenate(ys, axis=-1), states, BranchesCache(caches, Static(widths)))
 
-    # Outputs have one dtype, so all branches have a gradient to give to x or, where x is of integers, none has. Where a
-    # layer of somebody else's ends the gradient, with None, it adds nothing to the others'.
+    # Outputs have one dtype, so either all branches give a dx or, where x holds integers, none does. A layer of
+    # somebody else's that ends the gradient by returning None adds nothing to the sum.
     def fold(self, visit: Visit, path: Path, params: tuple, cache: BranchesCache, dy: jax.Array) -> Folded:
         widths, dys = cache.widths.value, [dy] * len(self.layers)
         if widths and dy is not None:
@@ -250,13 +251,13 @@ class Branches(_Several):
 
     def _clash(self, what: str, given: Sequence[Any]) -> str:
         """What the branches should have in common, and what each gives instead."""
-        words = [f"{each} of [{i}] {layer}" for i, (each, layer) in enumerate(zip(given, self.layers, strict=True))]
+        words = [f"{value} of [{i}] {layer}" for i, (value, layer) in enumerate(zip(given, self.layers, strict=True))]
         return f"Branches: outputs should have one {what}, got {', '.join(words)}"
 
 
 @recipe
 class Residual(_Around):
-    """A path past a layer: y = x + scale f(x), where f keeps the shape.
+    """A skip connection around a layer: y = x + scale f(x), where f keeps the shape.
 
     Backward: dx = dy + f.backward(scale dy): the Jacobian is I + scale J, a 1 on the diagonal.
     Raises: ValueError if f changes the shape.
@@ -276,8 +277,8 @@ class Residual(_Around):
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: Inner, dy: jax.Array) -> Folded:
         with scope(INNER, self.inner):
-            dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, cache.inner, self.scale * dy)
-        return Folded(Inner(dinner), None if dx is None else dy + dx, notes)
+            dparams, dx, notes = visit((*path, INNER), self.inner, params.inner, cache.inner, self.scale * dy)
+        return Folded(Inner(dparams), None if dx is None else dy + dx, notes)
 
 
 @recipe
@@ -307,8 +308,8 @@ class Repeat(_Around):
     def forward(self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         self.output_shape(x.shape[1:])
 
-        def one(x: jax.Array, each: tuple) -> tuple[jax.Array, tuple]:
-            layer_params, layer_state, layer_key = each
+        def one(x: jax.Array, scanned: tuple) -> tuple[jax.Array, tuple]:
+            layer_params, layer_state, layer_key = scanned
             with scope(INNER, self.inner):
                 y, new_state, cache = self.inner.forward(layer_params, layer_state, x, key=layer_key, train=train)
             return y, (new_state, cache)
@@ -319,14 +320,14 @@ class Repeat(_Around):
         return Forward(y, Inner(new_state), Inner(cache))
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: Inner, dy: jax.Array) -> Folded:
-        def one(dy: Any, each: tuple) -> tuple[Any, tuple]:
-            layer_params, layer_cache = each
+        def one(dy: Any, scanned: tuple) -> tuple[Any, tuple]:
+            layer_params, layer_cache = scanned
             with scope(INNER, self.inner):
-                dinner, dx, notes = visit((*path, INNER), self.inner, layer_params, layer_cache, dy)
-            return dx, (dinner, notes)
+                dparams, dx, notes = visit((*path, INNER), self.inner, layer_params, layer_cache, dy)
+            return dx, (dparams, notes)
 
-        dx, (dinner, notes) = jax.lax.scan(one, dy, (params.inner, cache.inner), length=self.n, reverse=True)
-        return Folded(Inner(dinner), dx, notes)
+        dx, (dparams, notes) = jax.lax.scan(one, dy, (params.inner, cache.inner), length=self.n, reverse=True)
+        return Folded(Inner(dparams), dx, notes)
 
 
 class RematCache(NamedTuple):
@@ -340,9 +341,9 @@ class RematCache(NamedTuple):
 class Remat(_Around):
     """A layer that keeps its input instead of its cache, and computes the cache again in backward.
 
-    y = f(x), with f's params and state. Memory for time: one more forward of f, with the same state and the same key,
-    so that dropout drops the same numbers. `jax.grad` of it rematerialises too.
-    Backward: f's own, from the cache made anew.  NumPy twin: reference/combinators.py.
+    y = f(x), with f's params and state. It saves memory and costs time: one more forward of f, with the same state and
+    the same key, so that dropout drops the same numbers. `jax.grad` of it rematerialises too.
+    Backward: f's own, from the recomputed cache.  NumPy twin: reference/combinators.py.
     """
 
     def keeping_cache(self) -> Layer:
@@ -363,13 +364,13 @@ class Remat(_Around):
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: RematCache, dy: jax.Array) -> Folded:
         # The barrier keeps the compiler from merging this pass with the first one, which would keep its cache alive;
-        # dy in it keeps this pass from being made before its time.
-        x, again, dy = jax.lax.optimization_barrier((cache.x, params.inner, dy))
+        # with dy in it, this pass can't start before dy is there.
+        x, inner_params, dy = jax.lax.optimization_barrier((cache.x, params.inner, dy))
         with scope(INNER, self.inner):
-            _, _, inner_cache = self.inner.forward(again, cache.state, x, key=cache.key, train=cache.train.value)
-            dinner, dx, notes = visit((*path, INNER), self.inner, params.inner, inner_cache, dy)
-        dinner, dx = completed(dinner, dx)  # the cache goes before another is made
-        return Folded(Inner(dinner), dx, notes)
+            _, _, inner_cache = self.inner.forward(inner_params, cache.state, x, key=cache.key, train=cache.train.value)
+            dparams, dx, notes = visit((*path, INNER), self.inner, params.inner, inner_cache, dy)
+        dparams, dx = completed(dparams, dx)  # this cache is freed before the next one is made
+        return Folded(Inner(dparams), dx, notes)
 
 
 def _kept_shape(owner: Any, inner: Layer, shape: Shape) -> Shape:

@@ -68,7 +68,7 @@ def mlp(
     """A multilayer perceptron on examples of any shape.
 
     Flatten, Rescale(scale), then for each of `hidden`: Dense, [BatchNorm], activation, [Dropout]; then Dense(n_out) and
-    [output_activation]. A Dense before BatchNorm has no bias, for the normalisation would take it off again.
+    [output_activation]. A Dense before BatchNorm has no bias, since the normalisation would subtract it again.
 
     Args:
         hidden: neurons of each hidden layer; none for a linear model.
@@ -113,9 +113,9 @@ def cnn(
 
     Rescale(scale), then for each of `channels`: Conv2D, [BatchNorm], MaxPool(2), activation; then Flatten, [Dropout],
     and for each of `hidden`: Dense, [BatchNorm], activation, [Dropout]; then Dense(n_out) and [output_activation].
-    The maximum is taken before the activation: a monotone one gives the same there, on a quarter of the numbers.
+    The maximum is taken before the activation: for a monotone one the result is the same, on a quarter of the numbers.
 
-    Args: `window` is the convolutions'; all else as in `mlp`.
+    Args: `window` is the convolutions'; otherwise as in `mlp`.
     Shapes: x (B, H, W, C) -> (B, n_out).
     Raises: ValueError for a name that isn't known, or a number that a layer refuses.
 
@@ -155,7 +155,7 @@ def batch_norm_cnn(n_out: int = 10, scale: float = 1.0) -> Serial:
 
 
 def lenet5(n_out: int = 10, activation: str | Layer = "relu", scale: float = 1.0) -> Serial:
-    """LeNet-5 in its usual modern form: 5 x 5 convolutions of 6 and 16, maxima of 2 x 2, then 120-84-n_out.
+    """LeNet-5 in its usual modern form: 5 x 5 convolutions of 6 and 16 channels, 2 x 2 max-pooling, then 120-84-n_out.
 
     44,426 params on images of 28 x 28 with 10 classes. The original has tanh, learned means and sparse connections.
     Shapes: x (B, 28, 28, 1), or another height, width and number of channels -> (B, n_out).
@@ -177,10 +177,10 @@ def lenet5(n_out: int = 10, activation: str | Layer = "relu", scale: float = 1.0
 def resnet(depth: int = 8, n_out: int = 10, *, width: int = 16, scale: float = 1.0) -> Serial:
     """A residual network of `depth` = 6 n + 2 layers: three stages of n blocks, of width, 2 width and 4 width channels.
 
-    A block is x + f(x), f twice [BatchNorm, ReLU, Conv2D]; the first of stages 2 and 3 halves height and width, and x
-    goes past it through a 1 x 1 convolution. Each [BatchNorm, ReLU, Conv2D] is in Remat, so what a block keeps for
-    backward is one tensor a convolution, its input: the normalised and the rectified one are made again, which is
-    cheap, and the convolution's own output isn't needed for it.
+    A block is x + f(x), where f is [BatchNorm, ReLU, Conv2D] twice; the first block of stages 2 and 3 halves height and
+    width, and its skip connection is a 1 x 1 convolution. Each [BatchNorm, ReLU, Conv2D] is in Remat, so a block keeps
+    one tensor per convolution for backward, the input of the three: the normalised and the rectified tensors are
+    recomputed, which is cheap, and the convolution's own output isn't needed for it.
 
     Shapes: x (B, H, W, C) -> (B, n_out).
     Raises: ValueError if depth isn't 6 n + 2 for some n of 1 or more.
@@ -199,10 +199,10 @@ def resnet(depth: int = 8, n_out: int = 10, *, width: int = 16, scale: float = 1
 
 
 def residual_block(channels: int, stride: int = 1) -> Layer:
-    """x + f(x), f twice [BatchNorm, ReLU, Conv2D], keeping one tensor a convolution; with a stride, x is projected.
+    """x + f(x), f twice [BatchNorm, ReLU, Conv2D], keeping one tensor per convolution; with a stride, x is projected.
 
-    A TPU's compiler does as much by itself. To save more, make whole blocks again, on a GPU by
-    `Remat(residual_block(32))`, on a TPU without those inside: benchmarks/aot_memory.py has all three forms.
+    A TPU's compiler does as much by itself. To save more, recompute whole blocks: on a GPU by
+    `Remat(residual_block(32))`, on a TPU without the Remats inside. benchmarks/aot_memory.py has all three forms.
     """
 
     def convolved(stride: int) -> Layer:

@@ -1,4 +1,4 @@
-"""Copies of a network with other layers in it: one in every layer's place, or one at a path."""
+"""Copies of a network with other layers in it: in place of every layer, or of the one at a path."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,13 +7,13 @@ from jaxnn.layer import Layer, Path, hands_on_children, is_composite, says
 
 
 def mapped(net: Any, function: Callable[[Layer], Layer], *, opaque: bool = False) -> Layer:
-    """A copy of a network with function(layer) in every layer's place: children first, then what combines them.
+    """A copy of a network with function(layer) in place of every layer: children first, then their composite.
 
-    What combines them makes its own copy, by `with_children`, and keeps its class and its other fields: a subclass may
-    be there for its own rule. A composite in which nothing changes stays what it is.
-    opaque: whether a wrapper that hands on the children of what it wraps, and can't be copied around others, is one
-    layer; else it is refused where something inside would change.
-    Raises: TypeError where it is; what `rebuilt` raises.
+    A composite makes its own copy, by `with_children`, which keeps its class and its other fields: a subclass may have
+    a rule of its own. A composite in which nothing changes is kept as it is.
+    opaque: whether a wrapper that passes on the children of the layer it wraps, and can't be copied around others,
+    counts as one layer; otherwise it is refused if something inside it would change.
+    Raises: TypeError for such a wrapper; what `rebuilt` raises.
 
     >>> from jaxnn import ReLU, Residual, Serial, Tanh
     >>> mapped(Serial(ReLU(), Residual(ReLU())), lambda layer: Tanh() if layer == ReLU() else layer)
@@ -30,8 +30,8 @@ def mapped(net: Any, function: Callable[[Layer], Layer], *, opaque: bool = False
 def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     """A copy of a network with another layer at a path: `replaced(net, (1, "inner", 0), Tanh())`.
 
-    All around it keeps its class and its other fields. The path is a fold's, or its steps as plain ints (in Serial and
-    Branches) and names ("inner"); () is the network itself.
+    Everything around it keeps its class and its other fields. The path is one from a fold, or its steps as plain ints
+    (in Serial and Branches) and names ("inner"); () is the network itself.
     Raises: KeyError if there is no such path; what `rebuilt` raises.
 
     >>> from jaxnn import Dense, Residual, Serial, Tanh
@@ -51,7 +51,7 @@ def replaced(net: Any, path: Path, layer: Layer) -> Layer:
 def rebuilt(composite: Any, layers: Sequence[Layer]) -> Layer:
     """A composite's own copy around other layers.
 
-    Raises: TypeError if it has no `with_children` of its own, or what that gives isn't around these layers.
+    Raises: TypeError if it has no `with_children` of its own, or if that returns a copy with other children.
     """
     name = type(composite).__name__
     if not is_composite(composite):
@@ -67,20 +67,20 @@ def rebuilt(composite: Any, layers: Sequence[Layer]) -> Layer:
 
 
 def own_copy(layer: Any, word: str, *arguments: Any) -> Layer:
-    """layer.word(*arguments), a layer's own copy (see `layer.py`), of one that has that word; else the layer itself.
+    """layer.word(*arguments), a changed copy (see `layer.py`), if the layer has that method, otherwise the layer.
 
-    Raises: TypeError for a wrapper that hands on the word of what it wraps, whose copy would be without the wrapper.
+    Raises: TypeError for a wrapper that passes on the method of the layer it wraps, whose copy would lack the wrapper.
     """
     if not hasattr(layer, word):
         return layer
     if not says(layer, word):
         raise TypeError(
-            f"{type(layer).__name__} has no {word} of its own, and hands on that of what it wraps: write {word}, which "
-            "gives the same wrapper around the other layer"
+            f"{type(layer).__name__} has no {word} of its own, and passes on that of the layer it wraps: write {word}, "
+            "which gives the same wrapper around the other layer"
         )
     return getattr(layer, word)(*arguments)
 
 
 def _step(key: Any) -> Any:
-    """A step of a path as a plain int or name: of jax's `SequenceKey(0)`, 0."""
+    """A step of a path as a plain int or name: 0 for jax's `SequenceKey(0)`."""
     return next((getattr(key, name) for name in ("idx", "name", "key") if hasattr(key, name)), key)

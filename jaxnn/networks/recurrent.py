@@ -37,19 +37,19 @@ class RecurrentCache(NamedTuple):
 class Recurrent:
     """A cell repeated over a sequence with shared params: (carry_t, y_t) = cell(carry_(t-1), x_t), t = 0 ... T-1.
 
-    One `lax.scan`, so that compile time doesn't grow with T, and params fit any T. The carry starts as the cell says.
-    With `sequence`, y is every y_t, else the last. With `reverse` the cell goes from x_(T-1) to x_0, and each y_t is
-    where its x_t was: two side by side, `Branches(..., merge="concatenate")`, read both ways.
+    One `lax.scan`, so that compile time doesn't grow with T, and params fit any T. The cell's `start` gives the first
+    carry. With `sequence`, y holds every y_t, otherwise the last. With `reverse` the cell goes from x_(T-1) to x_0, and
+    y_t stays at the place of x_t: one of each in `Branches(..., merge="concatenate")` reads in both directions.
     The key is split over time; the cell's state, if it has one, goes from step to step. The cell's cache, and what an
-    observer notes at the cell, have a leading axis of T, the steps in the order in which they are taken; the cell's
-    error term is a `Step`, the cotangents of what it hands on and of what it gives.
+    observer notes at the cell, have a leading axis of T, with the steps in the order in which they are taken; the
+    cell's error term is a `Step`, the cotangents of carry_t and y_t.
 
     Shapes: x (B, T, N) -> y (B, T, H), or (B, H) without `sequence`.
     Backward, through time: dcarry_(T-1) = 0, then from the last step to the first
         dparams_t, (dcarry_(t-1), dx_t) = cell.backward((dcarry_t, dy_t));        dparams = sum_t dparams_t
     Truncation, k steps: at t = 0, k, 2k, ... the carry that enters the cell is a constant to the gradient, dcarry = 0,
     while y is as before. So an error term goes back from step t to step k (t // k) and no further: k - 1 steps at most,
-    and k >= T cuts nothing. `forward` says so to `jax.grad` too, which gives the same: it isn't the derivative of y.
+    and k >= T cuts nothing. `forward` has a stop_gradient there, so `jax.grad` gives the same, not the derivative of y.
     Raises: TypeError if it isn't given a cell, or x isn't floating; ValueError if x isn't (B, T, N), T is 0, or
     `truncation` isn't positive.
     Source: Werbos 1990; truncation: Williams and Peng 1990, BPTT(h; h') with h = h' = k.
@@ -89,15 +89,15 @@ class Recurrent:
 
     def output_shape(self, shape: Shape) -> Shape:
         n_steps, *step_shape = _time_first(self, shape)
-        of_step = self.inner.output_shape(tuple(step_shape))
-        return (n_steps, *of_step) if self.sequence else of_step
+        y_shape = self.inner.output_shape(tuple(step_shape))
+        return (n_steps, *y_shape) if self.sequence else y_shape
 
     def forward(self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         n_steps, *_ = _time_first(self, x.shape[1:])
         require_floating(self, x)
 
-        def one(before: tuple, each: tuple) -> tuple[tuple, tuple]:
-            (carry, cell_state), (t, x_t, key_t) = before, each
+        def one(before: tuple, scanned: tuple) -> tuple[tuple, tuple]:
+            (carry, cell_state), (t, x_t, key_t) = before, scanned
             step = Step(self._constant_at_cuts(t, carry), x_t)
             with scope(INNER, self.inner):
                 (carry, y_t), cell_state, cache = self.inner.forward(
@@ -113,9 +113,9 @@ class Recurrent:
         return Forward(y, Inner(new_state), RecurrentCache(cache, Static(n_steps)))
 
     # Backpropagation through time. Give each step its own copy of the params, theta_t: the network is then a Serial of
-    # T cells, and the rule is Serial's. What step t hands on, carry_t, reaches the loss through step t+1 alone, and so
-    # dcarry_t is what the backward of step t+1 gives; after the last step comes nothing, dcarry_(T-1) = 0. What step t
-    # gives, y_t, reaches it by dy_t. In truth all copies are one, theta_t(theta) = theta, and by the chain rule
+    # T cells, and the rule is Serial's. carry_t reaches the loss only through step t+1, so dcarry_t is what backward of
+    # step t+1 gives; no step follows the last, so dcarry_(T-1) = 0. The cotangent of the output y_t is dy_t, a part of
+    # dy. In fact all copies are the same, theta_t(theta) = theta, and by the chain rule
     #   dL/dtheta = sum_t (dL/dtheta_t) (dtheta_t/dtheta) = sum_t dL/dtheta_t.
     # Error terms pass from s to t by (d carry_t+1 / d carry_t)^T ... (d carry_s / d carry_s-1)^T, a product of s - t
     # Jacobians of the same cell, which is why they vanish or explode with s - t.
@@ -123,8 +123,8 @@ class Recurrent:
         n_steps = cache.n_steps.value
         last = n_steps - 1
 
-        def one(after: tuple, each: tuple) -> tuple[tuple, tuple]:
-            (dcarry, dparams), (t, dy_t, cache_t) = after, each
+        def one(after: tuple, scanned: tuple) -> tuple[tuple, tuple]:
+            (dcarry, dparams), (t, dy_t, cache_t) = after, scanned
             if not self.sequence:
                 dy_t = jnp.where(t == last, dy, 0)
             dstep = Step(dcarry, dy_t)
@@ -132,12 +132,12 @@ class Recurrent:
                 dparams_t, (dbefore, dx_t), notes = visit((*path, INNER), self.inner, params.inner, cache_t, dstep)
             return (self._zero_at_cuts(t, dbefore), added(dparams, dparams_t)), (dx_t, notes)
 
-        nothing = self.inner.start(dy.shape[0], dy.dtype), params.inner
-        after_last = varying_like(zeros_like(nothing), (params, cache, dy))
+        carry_and_params = self.inner.start(dy.shape[0], dy.dtype), params.inner
+        after_last = varying_like(zeros_like(carry_and_params), (params, cache, dy))
         dys = self._steps(dy) if self.sequence else None
-        each = (jnp.arange(n_steps), dys, cache.inner)
-        (_, dinner), (dx, notes) = jax.lax.scan(one, after_last, each, reverse=True)
-        return Folded(Inner(dinner), self._sequence(dx), notes)
+        scanned = (jnp.arange(n_steps), dys, cache.inner)
+        (_, dparams), (dx, notes) = jax.lax.scan(one, after_last, scanned, reverse=True)
+        return Folded(Inner(dparams), self._sequence(dx), notes)
 
     def backward(self, params: Inner, cache: RecurrentCache, dy: jax.Array) -> Backward:
         dparams, dx, _ = self.fold(unwatched, (), params, cache, dy)
@@ -170,7 +170,7 @@ class Recurrent:
 def _require_cell(candidate: Any) -> None:
     if isinstance(candidate, type):
         raise TypeError(f"Recurrent takes a cell, got the class {candidate.__name__}: write {candidate.__name__}(...)")
-    # Not isinstance(candidate, Cell): from Python 3.12 on that doesn't see a `start` which a wrapper hands on.
+    # Not isinstance(candidate, Cell): from Python 3.12 on that doesn't see a `start` that a wrapper passes on.
     if not isinstance(candidate, Layer) or not hasattr(candidate, "start"):
         raise TypeError(
             f"Recurrent takes a cell, got a {type(candidate).__name__}: a cell, such as TanhCell(n) or LSTMCell(n), "
@@ -179,7 +179,7 @@ def _require_cell(candidate: Any) -> None:
 
 
 def _time_first(recurrent: Recurrent, shape: Shape) -> Shape:
-    """The shape of one example, (T, N), once it is known to be one."""
+    """The shape of one example, (T, N), after checking that it is one."""
     if len(shape) < 2:
         raise ValueError(
             f"{recurrent}: x should be (B, T, N), one example (T, N), got the example shape {tuple(shape)}: "

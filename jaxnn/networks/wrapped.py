@@ -1,4 +1,4 @@
-"""What a wrapper around a layer shares with all others: it is the layer, but for what it says itself."""
+"""What wrappers around a layer share: each behaves as that layer, except where it defines something itself."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,12 @@ from jaxnn.layer import Init, Layer
 
 @dataclass(frozen=True)
 class Wrapped:
-    """A layer inside another recipe: same params, same state, same shapes, and all that else is asked of the layer."""
+    """A layer inside another recipe: params, state, shapes and every other attribute are the layer's."""
 
     layer: Layer
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "layer":  # what pickle and copy ask of an object that isn't made yet
+        if name.startswith("__") or name == "layer":  # pickle and copy ask for these before the fields are set
             raise AttributeError(name)
         return getattr(self.layer, name)
 

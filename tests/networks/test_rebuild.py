@@ -179,7 +179,8 @@ def test_a_wrapper_is_never_lost():
         replaced(net, (0, 1), ReLU())
     as_one = mapped(net, lambda layer: ReLU() if layer == Tanh() else layer, opaque=True)
     assert as_one == net
-    with pytest.raises(TypeError, match="Transparent has no in_dtype of its own, and hands on that of what it wraps"):
+    refused = "Transparent has no in_dtype of its own, and passes on that of the layer it wraps"
+    with pytest.raises(TypeError, match=refused):
         own_copy(Transparent(FromIntegers()), "in_dtype", "bfloat16")
     assert own_copy(FromIntegers(), "in_dtype", "bfloat16") == FromIntegers("bfloat16")
     assert own_copy(Dense(3), "in_dtype", "bfloat16") == Dense(3)

@@ -1,1 +1,1 @@
-"""What a backward pass can tell while it goes by."""
+"""The backward pass as one fold over a network, and what observers see of it."""

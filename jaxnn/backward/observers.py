@@ -1,10 +1,10 @@
-"""Observers: what one may want to know of each layer while the backward pass goes by.
+"""Observers: what one may want to know of each layer during the backward pass.
 
     result = jaxnn.backprop(net, loss, observe=norms)(params, state, x, target)
     result.notes["[0]"].error_term
 
 An observer is a function of a `layer.Node`; what it returns, a tree of arrays or None, is in `notes` under the layer's
-path, `""` for the network itself. Inside Repeat it is stacked by depth. It runs inside `jit` like all else.
+path, `""` for the network itself. Inside Repeat it is stacked by depth. It runs inside `jit` like everything else.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Norms(NamedTuple):
 
 
 def norms(node: Node) -> Norms:
-    """How large the error term is that reaches a layer, and the gradient it makes of it: vanishing and exploding.
+    """The size of the error term that reaches a layer, and of the gradient of its params: do they vanish or explode?
 
     >>> import jax.numpy as jnp, jaxnn
     >>> net, loss = jaxnn.Serial(jaxnn.Dense(3), jaxnn.Sigmoid(), jaxnn.Dense(2)), jaxnn.HalfSquaredError()

@@ -1,4 +1,4 @@
-"""One backward pass over a network: the fold, with somebody watching or nobody."""
+"""One backward pass over a network: the fold, with or without an observer."""
 
 from collections import OrderedDict
 from typing import Any
@@ -11,7 +11,7 @@ from jaxnn.layer import Folded, Layer, Node, Observer, Path, Visit, is_composite
 
 
 def watched(observe: Observer) -> Visit:
-    """The visit of a fold that shows every node to `observe` and keeps what it returns, unless None, by path."""
+    """The visit of a fold that calls `observe` on every node and keeps what it returns, unless None, by path."""
 
     def visit(path: Path, layer: Any, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
         if is_composite(layer):
@@ -26,6 +26,6 @@ def watched(observe: Observer) -> Visit:
 
 
 def fold(net: Layer, params: PyTree, cache: PyTree, dy: PyTree, observe: Observer | None = None) -> Folded:
-    """The backward pass of a network, from its cache as kept; shown to `observe` where there is one."""
+    """The backward pass of a network, from its cache as kept by barriers; `observe`, if given, sees every node."""
     visit = unwatched if observe is None else watched(observe)
     return visit((), net, params, kept(cache), dy)

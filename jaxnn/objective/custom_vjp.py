@@ -22,13 +22,13 @@ def as_custom_vjp(recipe: Any) -> Callable[..., Any]:
 
     A layer becomes `f(params, state, x, *, key=None, train=False) -> (y, new_state)`, with
         (dparams, dx) = net.backward(params, cache, dy);
-    state isn't differentiated, so its cotangent is 0 and that of new_state is ignored; integer x and keys have none.
+    state isn't differentiated, so its cotangent is 0 and new_state's is ignored; integer x and keys have none.
     A loss becomes `f(y, target) -> values (B,)`, with dy = loss.backward(cache, dvalues); the target isn't
-    differentiated, so its cotangent is 0, also where it is floating.
+    differentiated, so its cotangent is 0, even where it is floating.
 
-    Works under `jit`, `vmap`, `scan`, `checkpoint` and `shard_map(check_vma=True)`, where the gradient of what is
-    replicated comes summed over the devices, as `jax.grad` sums it. `jax.jvp` of it is refused by JAX; that of its
-    gradient, a Hessian-vector product, isn't.
+    Works under `jit`, `vmap`, `scan`, `checkpoint` and `shard_map(check_vma=True)`, where the gradient of replicated
+    arguments is summed over the devices, as `jax.grad` sums it. JAX refuses `jax.jvp` of it, but not `jax.jvp` of its
+    gradient, a Hessian-vector product.
     Equal recipes give the same function, so nothing compiles twice.
     Raises: TypeError if it is neither a layer nor a loss.
 
@@ -54,9 +54,9 @@ def as_custom_vjp(recipe: Any) -> Callable[..., Any]:
     )
 
 
-# Params that are the same on every device and meet examples that aren't: each device's cotangent is its part of the
-# sum over devices. Marking the arguments as varying before the rule leaves that sum to JAX, whose transpose of the mark
-# is a psum over exactly the axes over which the cotangent varies and the argument doesn't.
+# Params are the same on every device, examples differ: each device's cotangent is its part of the sum over devices.
+# Marking the arguments as varying before the rule leaves that sum to JAX, whose transpose of the mark is a psum over
+# exactly the axes over which the cotangent varies and the argument doesn't.
 @cache
 def _layer_function(net: Layer) -> Callable[..., tuple[jax.Array, PyTree]]:
     def exported(

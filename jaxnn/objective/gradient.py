@@ -39,9 +39,9 @@ class Gradient(NamedTuple):
 class GradientFunction(Protocol):
     """The gradient of one objective, as a function of numbers alone.
 
-    axis_name: the mesh axis over whose devices the batch is shared, each with as many rows. Weights are then divided
-    by the mean over devices of their sums, so that the batch's value and gradients are the means of the devices' own,
-    and a layer whose rows couple across devices gets cotangents of one scale.
+    axis_name: the mesh axis over whose devices the batch is split into equal shares. Weights are then divided by the
+    mean over devices of their sums, so that the batch's value and gradients are the means of the devices' own, and a
+    layer that couples rows across devices gets cotangents of one scale.
     """
 
     def __call__(
@@ -63,9 +63,9 @@ def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer |
 
     Equations: dy_b = w_b / sum(w) dl_b/dy_b;  (dparams, dx) = net.backward(params, cache, dy);
         grads = dparams + d penalty / d params.
-    `observe(node)` is shown each layer's `Node` (path, cache, error term dy, dparams, dx) in this one pass; what it
-    returns is in `.notes` under the layer's path.
-    In a profile, operations stand under `forward`, `loss`, `backward` and `penalty`, and there under the layer's path.
+    `observe(node)` gets each layer's `Node` (path, cache, error term dy, dparams, dx) in this one pass; what it returns
+    is in `.notes` under the layer's path.
+    A profile lists operations under `forward`, `loss`, `backward` and `penalty`, and there under the layer's path.
     Raises: ValueError if the weights sum to 0, where they are concrete.
     Source: PRINCIPLES C1 to C5.  NumPy twin: reference/gradient.py.
 
@@ -101,7 +101,7 @@ def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer |
 
 
 def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction:
-    """The same gradient by `jax.value_and_grad`, from the forwards alone: what `backprop` is held against.
+    """The same gradient by `jax.value_and_grad`, from the forwards alone: what `backprop` is checked against.
 
     Under a mesh it is local, as `backprop`'s is: params are marked as varying first (see `mesh_axes.varying_like`).
     """
@@ -139,16 +139,16 @@ def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction
 def mean_loss(
     loss: Loss, outputs: jax.Array, target: jax.Array, weights: jax.Array | None = None, axis_name: str | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """sum_b w_b l_b / sum_b w_b, and by the loss's rule its gradient with respect to the outputs: the error term dy
+    """sum_b w_b l_b / sum_b w_b, and its gradient with respect to the outputs, by the loss's rule: the error term dy
     that backpropagation starts from.
     """
     values, cache = loss.forward(outputs, target)
-    of_each = shares(weights, values, axis_name)
-    return jnp.sum(of_each * values), loss.backward(cache, of_each)
+    row_weights = shares(weights, values, axis_name)
+    return jnp.sum(row_weights * values), loss.backward(cache, row_weights)
 
 
 def with_penalty(result: Gradient, penalty: PyTree, params: PyTree) -> Gradient:
-    """The gradient of a loss, and what penalties add to it by their own rules."""
+    """The gradient of a loss, with what the penalties add to it by their own rules."""
     with jax.named_scope("penalty"):
         extra = penalty_value(penalty, params).astype(result.loss.dtype)
         grads = result.grads if penalty is None else added(result.grads, penalty_gradient(penalty, params))
@@ -156,14 +156,14 @@ def with_penalty(result: Gradient, penalty: PyTree, params: PyTree) -> Gradient:
 
 
 def shares(weights: jax.Array | None, values: jax.Array, axis_name: str | None = None) -> jax.Array:
-    """w_b / sum(w), which sum to 1; 1/B each without weights. All 0 where the weights are (a device of padding).
+    """w_b / sum(w), which sum to 1; 1/B each without weights. All 0 where all weights are 0 (only padding).
 
-    With an axis they sum to 1 in the mean over its devices.
+    With an axis, the mean over its devices of their sums is 1.
     """
     if weights is None:
         return jnp.full_like(values, 1 / values.shape[0])
     if weights.shape != values.shape:
-        raise ValueError(f"weights should be one number an example, {values.shape}, got {weights.shape}")
+        raise ValueError(f"weights should be one number per example, {values.shape}, got {weights.shape}")
     total = mean_over(jnp.sum(weights), axis_name)
     if not is_traced(total) and total == 0:
         raise ValueError("weights sum to 0, so their mean is undefined: give at least one example a positive weight")

@@ -1,10 +1,10 @@
 """Losses: one value for each example, and the gradient with respect to the network's output.
 
-    forward(y, target) -> values (B,), cache            backward(cache, weights (B,)) -> dy, that of sum_b weights_b l_b
+    forward(y, target) -> values (B,), cache            backward(cache, weights (B,)) -> dy of sum_b weights_b l_b
 
-A loss is a recipe, as a layer is. The mean over the batch isn't its business: the objective chooses the weights.
-`check` refuses targets of the wrong type or shape: at trace time, and on the host before the first step. `n_classes`
-says which labels are in range; it may be left out by a loss of numbers.
+A loss is a recipe, as a layer is. It takes no mean over the batch: the objective chooses the weights. `check` refuses
+targets of the wrong type or shape: at trace time, and on the host before the first step. `n_classes` says how many
+labels there are; a loss that takes no labels may leave it out.
 """
 
 import math
@@ -34,7 +34,7 @@ class Loss(Protocol):
 
 
 def require_loss(owner: str, candidate: Any) -> None:
-    """The one place that says what a loss is to somebody who passed something else."""
+    """Refuse what isn't a loss, with an error that says what a loss is."""
     if isinstance(candidate, type):
         raise TypeError(f"{owner} takes a loss, got the class {candidate.__name__}: write {candidate.__name__}()")
     missing = [name for name in ("forward", "backward", "check") if not callable(getattr(candidate, name, None))]
@@ -48,7 +48,7 @@ def require_loss(owner: str, candidate: Any) -> None:
 
 
 def n_classes(loss: Loss, target: Any, output_shape: Shape) -> int | None:
-    """How many classes there are, where targets are labels that should be 0 .. K - 1; else None."""
+    """How many classes there are, where targets are labels that should be 0 .. K - 1; otherwise None."""
     counted = getattr(loss, "n_classes", None)
     return None if counted is None else counted(target, output_shape)
 
@@ -87,7 +87,7 @@ class HalfSquaredError:
 
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
         residual = _residual(self, y, target)
-        return LossForward(_of_each(jnp.square(residual)) / 2, ResidualCache(residual))
+        return LossForward(_row_sums(jnp.square(residual)) / 2, ResidualCache(residual))
 
     def backward(self, cache: ResidualCache, weights: jax.Array) -> jax.Array:
         return _each_row(weights, cache.residual) * cache.residual
@@ -95,7 +95,7 @@ class HalfSquaredError:
 
 @recipe
 class AbsoluteError:
-    """l = sum_k |y_k - t_k|, the sum over all axes but the batch's: an outlier counts as far as it is off, not squared.
+    """l = sum_k |y_k - t_k|, the sum over all axes but the batch's: an outlier counts by its distance, not its square.
 
     Shapes: y (B, ...), t like y and floating -> l (B,).
     Backward: dy = w sign(y - t), and 0 where y = t.  Keeps the sign, one byte a number.
@@ -111,7 +111,7 @@ class AbsoluteError:
         sign = jnp.sign(residual)
         kept = jnp.where(jnp.isnan(sign), NO_SIGN, sign).astype(jnp.int8)
         # sign(r) r rather than |r|: JAX's derivative of |r| at 0 is 1, the declared one is 0.
-        return LossForward(_of_each(sign * residual), SignCache(kept, Static(y.dtype)))
+        return LossForward(_row_sums(sign * residual), SignCache(kept, Static(y.dtype)))
 
     def backward(self, cache: SignCache, weights: jax.Array) -> jax.Array:
         sign = jnp.where(cache.sign == NO_SIGN, jnp.nan, cache.sign.astype(cache.dtype.value))
@@ -125,7 +125,7 @@ class Huber:
         h(r) = r^2 / 2 where |r| <= delta,  delta |r| - delta^2 / 2 elsewhere
 
     Shapes: y (B, ...), t like y and floating -> l (B,).
-    Backward: dy = w clip(y - t, -delta, delta).  Keeps what is clipped.
+    Backward: dy = w clip(y - t, -delta, delta).  Keeps the clipped residual.
     Raises: ValueError if t isn't of y's shape, or delta isn't positive and finite; TypeError if t isn't floating.
     Source: Huber 1964, section 4.  NumPy twin: reference/losses.py.
     """
@@ -141,12 +141,12 @@ class Huber:
     def check(self, target: Any, output_shape: Shape) -> None:
         _require_numbers(self, target, output_shape)
 
-    # With c = clip(r), h = c r - c^2 / 2 on both sides of the edge, where nothing large is squared. Its derivative is
+    # With c = clip(r), h = c r - c^2 / 2 on both sides of the edge, and nothing large is squared. Its derivative is
     # h' = c + (r - c) c' = c, for r = c inside, and c' = 0 outside.
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
         residual = _residual(self, y, target)
         clipped = jnp.clip(residual, -self.delta, self.delta)
-        return LossForward(_of_each(clipped * (residual - clipped / 2)), ResidualCache(clipped))
+        return LossForward(_row_sums(clipped * (residual - clipped / 2)), ResidualCache(clipped))
 
     def backward(self, cache: ResidualCache, weights: jax.Array) -> jax.Array:
         return _each_row(weights, cache.residual) * cache.residual
@@ -160,7 +160,7 @@ class SoftmaxCrossEntropy:
     one-hot or soft. With `label_smoothing` s, t_k becomes (1 - s) t_k + s/K sum_j t_j.
 
     Shapes: z (B, K), target (B,) or (B, K) -> l (B,).
-    Backward: dz = w (p sum_k t_k - t): not p - t, for a row of targets may be masked to 0 or sum to anything.
+    Backward: dz = w (p sum_k t_k - t): not p - t, since a row of targets may be masked to 0 or sum to anything.
     A class with t_k = 0 adds nothing to the value, even where z_k is -inf.
     Raises: TypeError or ValueError if the target is neither. Labels outside 0..K-1 can't be seen in a compiled
     program (they act as a masked row): the loops check them on the host.
@@ -238,7 +238,7 @@ class SigmoidCrossEntropy:
         # -t log p - (1 - t) log(1 - p) = log(1 + e^z) - t z, and log(1 + e^z) = max(z, 0) + log(1 + e^-|z|).
         positive = y > 0
         softplus = jnp.where(positive, y, 0) + jnp.log1p(jnp.exp(jnp.where(positive, -y, y)))
-        values = _of_each(softplus - t * y)
+        values = _row_sums(softplus - t * y)
         return LossForward(values, ProbabilitiesCache(jax.lax.logistic(y), target))
 
     def backward(self, cache: ProbabilitiesCache, weights: jax.Array) -> jax.Array:
@@ -251,14 +251,14 @@ class SigmoidCrossEntropy:
 
 
 def _residual(loss: Any, y: jax.Array, target: jax.Array) -> jax.Array:
-    """y - t, once they are known to go together."""
+    """y - t, after checking that they go together."""
     require_floating(loss, y)
     loss.check(target, y.shape[1:])
     return y - target.astype(y.dtype)
 
 
-def _of_each(terms: jax.Array) -> jax.Array:
-    """(B, ...) as (B,): the sum of each row."""
+def _row_sums(terms: jax.Array) -> jax.Array:
+    """(B, ...) as (B,): the sum over each row."""
     return jnp.sum(terms, axis=tuple(range(1, terms.ndim)))
 
 

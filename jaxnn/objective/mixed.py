@@ -1,8 +1,8 @@
-"""Mixed precision: the network in a short type, everything that is summed over a run in the params' own.
+"""Mixed precision: the network in a short type, everything that accumulates over a run in the params' own.
 
 A gradient in bfloat16 needs half the memory and bandwidth, and on accelerators' matrix units a fraction of the time.
-But a bfloat16 number has 8 bits: a weight of 1 that is moved by 0.001 stays where it was, and a mean over a thousand
-numbers stops growing. So what accumulates stays in the type that the params have: params, gradients, running
+But a bfloat16 number has 8 bits: a weight of 1 to which 0.001 is added stays as it is, and a mean over a thousand
+numbers stops growing. So what accumulates stays in the params' own type: params, gradients, running
 statistics, the loss and the penalty. (Micikevicius et al. 2018. bfloat16 has float32's range, so the loss is not scaled
 up; float16 hasn't, and its small gradients underflow.)
 """
@@ -23,11 +23,11 @@ from jaxnn.objective.penalties import penalty_of
 
 @recipe
 class mixed:
-    """A gradient whose forward and backward pass run in another type: `mixed(backprop)` stands where `backprop` does.
+    """A gradient whose forward and backward pass run in another type: use `mixed(backprop)` in place of `backprop`.
 
-    Params and floating x become `compute`; integers become it in a layer that has `in_dtype`, as Rescale has. The loss
-    starts from outputs in the params' type, and dy becomes `compute` again. grads, value, outputs and dx have the
-    params' type; state is passed as it is.
+    Params and floating x are cast to `compute`; integers are, in a layer that has `in_dtype`, as Rescale has. The loss
+    is computed from outputs in the params' type, and its dy is cast to `compute`. grads, value and outputs have the
+    params' type, dx has that of x; state is passed as it is.
     Raises: TypeError if `compute` isn't floating, or a wrapper hides a layer that has `in_dtype`.
     Source: Micikevicius et al. 2018.
 
@@ -54,8 +54,8 @@ class mixed:
 
         def gradient(params: PyTree, state: PyTree, x: jax.Array, target: jax.Array, **call: Any) -> Gradient:
             whole = params_dtype(params)
-            of_short = self.gradient(short, _InAnotherDtype(loss, self.compute, whole.name), **options)
-            result = of_short(_cast(params, compute), state, _cast(x, compute), target, **call)
+            short_gradient = self.gradient(short, _InAnotherDtype(loss, self.compute, whole.name), **options)
+            result = short_gradient(_cast(params, compute), state, _cast(x, compute), target, **call)
             result = result._replace(
                 grads=_cast(result.grads, whole), outputs=_cast(result.outputs, whole), dx=_cast(result.dx, x.dtype)
             )

@@ -1,12 +1,12 @@
 """Penalties on the weights: what a term adds to the objective, and under it its gradient.
 
 A penalty is a small pytree whose strength is a leaf: a new number recompiles nothing, and `vmap` takes a whole grid.
-Where one is asked for, a tuple stands for the sum of several.
+Wherever one is expected, a tuple is the sum of several.
 
-Which params are penalised, or decay, is said by the one who knows them best:
-    mask     of the penalty or rule: a function of params, a tree of bools like them; as optax's
+Which params are penalised or decay is looked up here, in this order:
+    mask     of the penalty or rule: a function of params that gives a tree of bools like them, as optax's
     decays   of a layer, or of the class of a tree of params: the names of fields or keys, such as ("kernel",)
-    "weight" the name that a field has where nobody says anything
+    "weight" the default name of such a field or key
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ Mask = Callable[[PyTree], PyTree]
 class Penalty(Protocol):
     """A pytree (`register_node` makes one of a dataclass) with a value and, by hand, its gradient.
 
-    It may have `of_network(net)`, its own copy that knows which of a network's params it is for.
+    It may have `of_network(net)`, a copy that knows which of a network's params it is for.
     """
 
     def value(self, params: PyTree) -> jax.Array: ...
@@ -94,8 +94,8 @@ NAMES = ("weight",)
 def weight_mask(params: PyTree) -> PyTree:
     """True for the params that penalties and weight decay act on where nothing else is said.
 
-    Fields or keys named `weight`, and of a tree whose class has `decays`, those named there. By name and not by rank,
-    for inside Repeat a bias has a depth axis. It is the `mask` that optax asks for.
+    Fields or keys named `weight`; in a tree whose class has `decays`, those named there. By name and not by rank, since
+    inside Repeat a bias has a depth axis. optax's `mask=` takes it as it is.
 
     >>> weight_mask({"weight": jnp.ones((2, 2)), "bias": jnp.ones(2)})
     {'bias': False, 'weight': True}
@@ -105,7 +105,7 @@ def weight_mask(params: PyTree) -> PyTree:
 
 @recipe
 class decay_mask:
-    """The same of a network's params, as its layers say by `decays`: the mask of l2, adamw, ... inside of a loop.
+    """The same for a network's params, with its layers' `decays`: the mask of l2, adamw, ... inside a loop.
 
     >>> import jaxnn
     >>> class Scale(jaxnn.Parameterless):
@@ -121,7 +121,7 @@ class decay_mask:
 
 
 def _marked(path: Path, node: PyTree, names: tuple[str, ...], said: Mapping[Path, Any]) -> PyTree:
-    """Names hold from where they are said downwards, to the next layer or tree that says others."""
+    """Names hold from where they are given downwards, to the next layer or tree that gives others."""
     own = said.get(path)
     names = getattr(type(node), "decays", NAMES if path in said else names) if own is None else own
     children, structure = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda other: other is not node)
@@ -136,12 +136,12 @@ def _name(key: Any) -> Any:
 
 def penalty_value(penalty: PyTree, params: PyTree) -> jax.Array:
     """The sum of the penalties: of one, of a tuple of them, or 0 of None."""
-    values = [each.value(params) for each in penalties(penalty)]
+    values = [term.value(params) for term in penalties(penalty)]
     return sum(values[1:], values[0]) if values else jnp.zeros((), params_dtype(params))
 
 
 def penalty_gradient(penalty: PyTree, params: PyTree) -> PyTree:
-    gradients = [each.gradient(params) for each in penalties(penalty)]
+    gradients = [term.gradient(params) for term in penalties(penalty)]
     total = gradients[0] if gradients else zeros_like(params)
     for gradient in gradients[1:]:
         total = added(total, gradient)
@@ -149,22 +149,22 @@ def penalty_gradient(penalty: PyTree, params: PyTree) -> PyTree:
 
 
 def penalties(penalty: Any) -> tuple:
-    """One by one; a NamedTuple that is a penalty is one."""
+    """The penalties as a tuple; a NamedTuple that is itself a penalty counts as one."""
     if penalty is None:
         return ()
     return tuple(penalty) if isinstance(penalty, tuple | list) and not isinstance(penalty, Penalty) else (penalty,)
 
 
 def penalty_of(penalty: Any, net: Layer) -> PyTree:
-    """The penalties, where they ask for it with the network whose params they are for."""
-    known = tuple(each.of_network(net) if hasattr(each, "of_network") else each for each in penalties(penalty))
-    return known or None
+    """The penalties, each made for the network's params if it has `of_network`."""
+    terms = tuple(term.of_network(net) if hasattr(term, "of_network") else term for term in penalties(penalty))
+    return terms or None
 
 
 def mask_for(owner: Any, params: PyTree) -> PyTree:
     """The params that a penalty or rule is for, as a tree of bools.
 
-    Raises: ValueError if there are none, which would do nothing in silence.
+    Raises: ValueError if there are none: the penalty or rule would silently do nothing.
     """
     mask = (owner.mask or weight_mask)(params)
     if jax.tree.leaves(params) and not any(jax.tree.leaves(mask)):
@@ -184,7 +184,7 @@ def _over_weights(penalty: Any, f: Callable[[jax.Array], jax.Array], params: PyT
 
 
 def at_weights(owner: Any, f: Callable[[jax.Array], jax.Array], params: PyTree) -> PyTree:
-    """f of the weights, and 0 in the place of all else."""
+    """f(w) for the weights, 0 in place of all other params."""
     return jax.tree.map(
         lambda leaf, is_weight: f(leaf) if is_weight else jnp.zeros_like(leaf), params, mask_for(owner, params)
     )

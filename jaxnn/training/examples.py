@@ -1,7 +1,7 @@
 """The examples that a loop is given, checked on the host before the first step.
 
-JAX clamps, wraps or drops what is out of bounds in silence, and a NaN costs the whole run; so what can be seen before
-compilation is looked at here, once. Tracers pass unseen.
+JAX silently clamps, wraps or drops what is out of bounds, and a NaN costs the whole run; so what can be checked before
+compilation is checked here, once. Tracers are let through.
 """
 
 from typing import Any, NamedTuple
@@ -28,14 +28,14 @@ class Examples(NamedTuple):
 
     def at(self, indices: jax.Array) -> "Examples":
         """The examples at indices that are known to be in bounds."""
-        return jax.tree.map(lambda a: a.at[indices].get(mode="promise_in_bounds"), self)
+        return jax.tree.map(lambda leaf: leaf.at[indices].get(mode="promise_in_bounds"), self)
 
 
 def checked(data: Any, net: Layer, loss: Loss, shape: Shape | None = None, name: str = "data") -> Examples:
     """Data (x, target) or (x, target, weights) as `Examples`, on the device.
 
-    `shape`, where given, is what one example's shape should be (the params were made for it).
-    Raises: TypeError or ValueError that names what is wrong with `name`: no pair or triple of arrays, an empty set,
+    `shape`, if given, is the shape that one example should have (the params were made for it).
+    Raises: TypeError or ValueError that names what is wrong with `name`: not a pair or triple of arrays, an empty set,
     different lengths, NaN or infinite numbers, targets that the loss doesn't take, a label out of range, weights that
     are negative or sum to 0.
     """
@@ -110,7 +110,7 @@ def _require_examples(name: str, x: Any, **others: Any) -> None:
         raise ValueError(f"{name}: the set is empty: give at least one example")
 
 
-@jax.ensure_compile_time_eval()  # what is concrete is so inside of a user's jit too
+@jax.ensure_compile_time_eval()  # so that concrete values stay concrete inside a user's jit
 def _require_finite(name: str, array: Any) -> None:
     if is_traced(array) or not is_floating(array):
         return
@@ -140,7 +140,7 @@ def _require_weights(name: str, x: Any, weights: Any) -> None:
     if not is_floating(weights):
         raise TypeError(f"{name}: weights should be floating, got {weights.dtype}: convert them with .astype(float)")
     if weights.shape != x.shape[:1]:
-        raise ValueError(f"{name}: weights should be one number an example, {x.shape[:1]}, got {weights.shape}")
+        raise ValueError(f"{name}: weights should be one number per example, {x.shape[:1]}, got {weights.shape}")
     _require_finite(f"{name}: weights", weights)
     if not is_traced(weights) and (weights.min() < 0 or weights.sum() == 0):
         raise ValueError(f"{name}: weights should not be negative and not sum to 0")

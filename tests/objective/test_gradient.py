@@ -97,7 +97,7 @@ def test_train_is_a_keyword_for_frozen_statistics(x64, gradient):
 def test_weights_that_are_refused(gradient):
     params, state, x, target = point()
     of = gradient(NET, LOSS)
-    with pytest.raises(ValueError, match=r"weights should be one number an example, \(5,\), got \(4,\)"):
+    with pytest.raises(ValueError, match=r"weights should be one number per example, \(5,\), got \(4,\)"):
         of(params, state, x, target, weights=jnp.ones(4))
     with pytest.raises(ValueError, match="weights sum to 0, so their mean is undefined"):
         of(params, state, x, target, weights=jnp.zeros(5))

@@ -76,7 +76,7 @@ def test_bad_data(make, x, target, kind, words):
         ({"x": X}, TypeError, "got a dict"),
         ((X, np.array(["a", "b", "c", "d"])), TypeError, "target should hold numbers, got dtype <U1"),
         (([[1.0], [1.0, 2.0]], [0, 1]), TypeError, "x should be an array, got a list of uneven lengths"),
-        ((X, LABELS, np.ones(3)), ValueError, r"weights should be one number an example, \(4,\), got \(3,\)"),
+        ((X, LABELS, np.ones(3)), ValueError, r"weights should be one number per example, \(4,\), got \(3,\)"),
         ((X, LABELS, np.ones(4, int)), TypeError, "weights should be floating"),
         ((X, LABELS, np.array([1.0, -1.0, 1.0, 1.0])), ValueError, "weights should not be negative"),
         ((X, LABELS, np.zeros(4)), ValueError, "not sum to 0"),

@@ -2,15 +2,15 @@
 
 An augmentation is a recipe that is called on a batch, as a pure function of a key:
     augment(key, x, target) -> (x, target)
-x keeps its shape and dtype, and but for `Mixup` the target is as it was. What is random stands apart from what is done
-with it, so that either can be looked at alone:
+x keeps its shape and dtype, and only `Mixup` changes the target. The random draw is separate from what is done with it,
+so that each can be looked at alone:
     draw(key, shape of x) -> draws        one for each example; float32, int32 or bool in every precision
     apply(draws, x) -> x
 Numbers are those of x, before `Rescale`. Images are (B, H, W, C); where an image is moved, zeros come in. What isn't a
-whole number is reckoned in float32 at least; integers are then rounded to the nearest, and clipped to what their dtype
-holds. Nothing is differentiated here: the loops call this before the gradient, and never in evaluation.
+whole number is computed in float32 at least; integers are then rounded to the nearest and clipped to the range of their
+dtype. Nothing is differentiated here: the loops call this before the gradient, and never in evaluation.
 
-A function of yours with the same arguments and results may stand wherever an augmentation does.
+Your own function with the same arguments and results can be used wherever an augmentation can.
 """
 
 import math
@@ -29,7 +29,7 @@ Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array
 
 
 class _Augmentation:
-    """What all share: to draw, and to apply what was drawn."""
+    """What all augmentations share: a call draws, then applies what was drawn."""
 
     couples_batch = False
 
@@ -47,7 +47,7 @@ class _Augmentation:
 class Compose:
     """Augmentations one after another; the key is split among them.
 
-    `couples_batch` where one of them does.
+    `couples_batch` if one of them does.
     Raises: TypeError if a part can't be called.  NumPy twin: reference/augment.py.
 
     >>> Compose(Flip(), Crop(2))
@@ -69,14 +69,14 @@ class Compose:
         return any(getattr(part, "couples_batch", False) for part in self.parts)
 
     def __call__(self, key: jax.Array, x: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        for part, own in zip(self.parts, jax.random.split(key, len(self.parts)), strict=True):
-            x, target = part(own, x, target)
+        for part, part_key in zip(self.parts, jax.random.split(key, len(self.parts)), strict=True):
+            x, target = part(part_key, x, target)
         return x, target
 
 
 @recipe
 class Flip(_Augmentation):
-    """Left and right change places, with that probability.
+    """Left and right are exchanged, with the given probability.
 
     Shapes: x (B, H, W, C), draws (B,) bool.
     Raises: ValueError if x isn't of images, or probability isn't in [0, 1].
@@ -102,7 +102,7 @@ class Crop(_Augmentation):
     """A window of the image's own size, anywhere in the image with `padding` zeros around it.
 
         y[i, j] = x[i + top - padding, j + left - padding],  top and left uniform in 0..2 padding
-    These are the images of `Shift(padding)`, as one speaks of them since CIFAR.
+    The images are those of `Shift(padding)`, in the form that is usual for CIFAR.
 
     Shapes: x (B, H, W, C), draws (B, 2) int32: (top, left).
     Raises: ValueError if x isn't of images, or padding isn't a whole number.
@@ -242,11 +242,11 @@ class Mixup(_Augmentation):
     s_b ~ Beta(alpha, alpha), one for each example (the paper's code has one for the whole batch); p a permutation of
     the batch, or of the part of it that a device holds. Targets are then distributions: a label (B,) stands for its
     one-hot vector of `n_classes`, other integers become floating. `accuracy` counts the class with the larger share.
-    An example keeps its own weight; its partner's has no say.
+    An example keeps its own weight; its partner's isn't used.
 
     Shapes: x (B, ...), target (B,) or (B, ...) -> x (B, ...), target (B, n_classes) or (B, ...); draws `Mixture`.
     Raises: ValueError if alpha isn't positive and finite, or there are labels and no n_classes.
-    `couples_batch`: one example alone has no partner but itself.
+    `couples_batch`: a single example has only itself for a partner.
     Source: Zhang et al. 2018, equation 1 of section 1.  NumPy twin: reference/augment.py.
     """
 
@@ -266,9 +266,9 @@ class Mixup(_Augmentation):
         return self.apply(draws, x), self.apply(draws, self._distribution(target))
 
     def draw(self, key: jax.Array, shape: Shape) -> Mixture:
-        of_share, of_partner = jax.random.split(key)
-        share = jax.random.beta(of_share, jnp.float32(self.alpha), jnp.float32(self.alpha), shape[:1], jnp.float32)
-        return Mixture(share, jax.random.permutation(of_partner, jnp.arange(shape[0], dtype=jnp.int32)))
+        share_key, partner_key = jax.random.split(key)
+        share = jax.random.beta(share_key, jnp.float32(self.alpha), jnp.float32(self.alpha), shape[:1], jnp.float32)
+        return Mixture(share, jax.random.permutation(partner_key, jnp.arange(shape[0], dtype=jnp.int32)))
 
     def apply(self, draws: Mixture, x: jax.Array) -> jax.Array:
         real = _real(x)
@@ -281,11 +281,11 @@ class Mixup(_Augmentation):
         if target.ndim > 1:
             return target.astype(default_float())
         if self.n_classes is None:
-            raise ValueError(f"{self}: labels are made one-hot, and of how many classes? Give it n_classes=")
+            raise ValueError(f"{self}: labels are made one-hot, which needs the number of classes: give it n_classes=")
         return jax.nn.one_hot(target, self.n_classes, dtype=default_float())
 
 
-# By name, at strengths that go with any size of image: padding of 4 and a square of 16 are for CIFAR's 32 x 32.
+# By name, at strengths that scale with the image: on CIFAR's 32 x 32, a padding of 4 and a square of 16.
 AUGMENTATIONS: dict[str, Callable[[Shape, int | None, float], Augment]] = {
     "flip": lambda shape, n_classes, scale: Flip(),
     "crop": lambda shape, n_classes, scale: Crop(max(shape[0] // 8, 1)),
@@ -317,7 +317,7 @@ def named(names: tuple[str, ...], shape: Shape, n_classes: int | None, scale: fl
 
 
 def require_augment(owner: str, candidate: Any) -> None:
-    """Something that can be called as an augmentation is, and isn't its class."""
+    """Refuse what can't be called as an augmentation is, or is the class of one."""
     if isinstance(candidate, tuple | list):
         raise TypeError(f"{owner}: got a {type(candidate).__name__} of augmentations: write Compose(*augmentations)")
     if isinstance(candidate, type):
@@ -325,7 +325,7 @@ def require_augment(owner: str, candidate: Any) -> None:
     if not callable(candidate):
         raise TypeError(
             f"{owner}: an augmentation is called as augment(key, x, target), got a {type(candidate).__name__}: "
-            "give such as augment.Flip()"
+            "pass one such as augment.Flip()"
         )
 
 
@@ -352,7 +352,7 @@ def _each_image(draws: jax.Array) -> jax.Array:
 
 
 def _windows(x: jax.Array, corners: jax.Array, padding: int) -> jax.Array:
-    """From each image with zeros around it the window of its own size that begins at its corner."""
+    """A window of each zero-padded image: of the image's own size, beginning at its corner."""
     around = ((padding, padding), (padding, padding), (0, 0))
 
     def window(corner: jax.Array, image: jax.Array) -> jax.Array:
@@ -379,12 +379,12 @@ def _rotated(degrees: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _real(x: jax.Array) -> jax.Array:
-    """x as it is reckoned with: floating, float32 at least."""
+    """x in the type to compute in: floating, float32 at least."""
     return widened(x) if is_floating(x) else x.astype(jnp.float32)
 
 
 def _as(x: jax.Array, values: jax.Array) -> jax.Array:
-    """Values in x's dtype: integers are the nearest that it holds."""
+    """Values in x's dtype: for integers, the nearest ones that it holds."""
     if is_integer(x):
         limits = jnp.iinfo(x.dtype)
         values = jnp.clip(jnp.round(values), limits.min, limits.max)

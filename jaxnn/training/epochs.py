@@ -1,6 +1,6 @@
 """What one epoch is, in each of the loops: a recipe, called on a task, a run and the data.
 
-They differ in how many examples have a say in one step: all of them, a batch, one.
+They differ in how many examples one step uses: all of them, a batch, or one.
 """
 
 from collections.abc import Callable
@@ -114,7 +114,7 @@ class SingleExamplesInBlocks:
 
 
 def _order(run: Run, n: int, shuffle: bool) -> jax.Array:
-    """The order in which an epoch visits the examples: a permutation that the epoch's number determines."""
+    """The order in which an epoch visits the examples: a permutation by the run's key and the epoch's number."""
     if not shuffle:
         return jnp.arange(n)
     return jax.random.permutation(jax.random.fold_in(run.keys.order, run.epoch), n)

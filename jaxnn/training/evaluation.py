@@ -24,9 +24,9 @@ class Evaluation(NamedTuple):
 
 
 def accuracy(outputs: jax.Array, target: jax.Array) -> jax.Array:
-    """1 where the largest output is the target's class, else 0; 0 too where an output is NaN.
+    """1 where the largest output is the target's class, 0 elsewhere and where an output is NaN.
 
-    Shapes: outputs (B, K), target integer (B,) or a distribution (B, K) -> (B,). A metric: one value an example.
+    Shapes: outputs (B, K), target integer (B,) or a distribution (B, K) -> (B,). A metric: one value per example.
     Raises: ValueError if there are no classes to compare.
 
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
@@ -66,7 +66,7 @@ def evaluate(
 ) -> Evaluation:
     """Mean loss (without penalty) and mean metric on data (x, target) or (x, target, weights), in evaluation mode.
 
-    Raises: what `examples.checked` raises of bad data.
+    Raises: what `examples.checked` raises for bad data.
     """
     require_positive("chunk_size", chunk_size)
     examples = checked(data, net, loss)

@@ -1,6 +1,6 @@
-"""A host around a loop: progress, early stopping, a log, and an end on Ctrl-C that loses nothing.
+"""Running a loop from the host: progress, early stopping, a log, and a stop on Ctrl-C that loses nothing.
 
-`fit` runs a loop an epoch at a time and gives the loop's own bits: what the loop compiles, it compiles once.
+`fit` runs a loop one epoch at a time and gives the same bits as the loop by itself; the loop's program compiles once.
 """
 
 import json
@@ -42,7 +42,7 @@ class Fit(NamedTuple):
 
 
 class Stopping(NamedTuple):
-    """What early stopping carries. best is what had been learned at the epoch with the best validation loss."""
+    """What early stopping carries. best is what was learned by the epoch with the best validation loss."""
 
     best: PyTree
     best_loss: jax.Array
@@ -56,8 +56,8 @@ class Stopping(NamedTuple):
 class early_stopping:
     """Stop when the validation loss hasn't improved by more than `min_improvement` for `patience` epochs.
 
-    The best params are kept. A pure function of what it carries: whoever has stopped keeps its best by a `where`, so
-    it works under `vmap`, where the others go on. A NaN is never an improvement.
+    The best params are kept. A pure function of what it carries: a run that has stopped keeps its best by a `where`,
+    so it works under `vmap`, where other runs go on. A NaN is never an improvement.
     Source: PRINCIPLES F2; Prechelt 1998.
 
     >>> rule = early_stopping(patience=2)
@@ -119,7 +119,7 @@ def fit(
         loop: `bgd`, `mbgd`, `sgd`, or one of them made parallel, such as `partial(ensemble, mbgd)`; `options`
             (key, update, batch_size, ...) go to it.
         stopping: `early_stopping(patience)`; what it kept is in the run that is returned.
-        log: a file that gets one JSON object a line and epoch, as soon as the epoch is over; it is appended to.
+        log: a file to which each epoch, once it is over, appends one line with a JSON object.
         progress: whether to show a bar with loss and examples per second (needs the extra `cli`).
     Raises: ValueError if there is early stopping and no validation data; and what the loop raises.
     """
@@ -131,7 +131,7 @@ def fit(
     if run is not None and seeds:
         raise ValueError("a run that goes on has its own keys: pass either run=, or a key to start from")
     histories: list[History] = []
-    watched, ended = None, "epochs"
+    stopping_state, ended = None, "epochs"
     with (
         _interrupts() as interrupted,
         _bar(epochs, progress, options.get("metric", accuracy)) as advance,
@@ -151,9 +151,11 @@ def fit(
                 many = history.loss.ndim > 1
                 begin, watch = (_begin_each, _watch_each) if many else (_begin, _watch)
                 learned = run.params, run.state, run.update_state
-                watched = begin(stopping, learned) if watched is None else watched
-                watched = watch(stopping, watched, learned, jax.device_put(history.validation_loss[..., 0]))
-                if bool(watched.stopped.all()):
+                if stopping_state is None:
+                    stopping_state = begin(stopping, learned)
+                validation_loss = jax.device_put(history.validation_loss[..., 0])
+                stopping_state = watch(stopping, stopping_state, learned, validation_loss)
+                if bool(stopping_state.stopped.all()):
                     ended = "early"
                     break
             if not np.isfinite(history.loss).any():
@@ -163,10 +165,10 @@ def fit(
                 ended = "interrupted"
                 break
     assert run is not None  # there was at least one epoch
-    if watched is not None:
-        params, state, update_state = watched.best
+    if stopping_state is not None:
+        params, state, update_state = stopping_state.best
         run = run._replace(params=params, state=state, update_state=update_state)
-    return Fit(run, _joined(histories), ended, None if watched is None else watched.best_epoch)
+    return Fit(run, _joined(histories), ended, None if stopping_state is None else stopping_state.best_epoch)
 
 
 def _joined(histories: list[History]) -> History:
@@ -176,7 +178,7 @@ def _joined(histories: list[History]) -> History:
 
 
 def _row(history: History, epoch: int, seconds: float, n: int) -> dict[str, Any]:
-    """An epoch's line in the log; of an ensemble, the means over its members. JSON knows no NaN: null."""
+    """An epoch's line in the log; of an ensemble, the means over its members. JSON has no NaN: it is null."""
     names = ("loss", "penalty", "metric", "validation_loss", "validation_metric")
     columns = {name: getattr(history, name) for name in names}
     numbers = {name: float(np.mean(column)) for name, column in columns.items() if column is not None}
@@ -186,9 +188,9 @@ def _row(history: History, epoch: int, seconds: float, n: int) -> dict[str, Any]
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first lets the epoch end, the second is Python's own.
+    """Whether Ctrl-C was pressed: after the first the epoch goes on to its end, the second is left to Python.
 
-    Signals reach the main thread alone; in any other there is nothing to catch.
+    Only the main thread gets signals; in any other there is nothing to catch.
     """
     pressed = False
     if threading.current_thread() is not threading.main_thread():
@@ -239,10 +241,10 @@ def _bar(epochs: int, show: bool, metric: Metric | None) -> Iterator[Callable[[d
         task = bar.add_task("", total=epochs, words="compiling")
 
         def advance(row: dict[str, Any]) -> None:
-            name_of_metric = getattr(metric, "__name__", "metric")
-            shown = {"loss": "loss", "metric": name_of_metric}
+            metric_name = getattr(metric, "__name__", "metric")
+            shown = {"loss": "loss", "metric": metric_name}
             if "validation_metric" in row:  # a line of 80 columns has no room for both
-                shown = {"loss": "loss", "validation_metric": f"validation {name_of_metric}"}
+                shown = {"loss": "loss", "validation_metric": f"validation {metric_name}"}
             words = [f"{word} {row[name]:.4f}" for name, word in shown.items() if row.get(name) is not None]
             words.append(f"{row['examples_per_second']:,.0f} examples/s")
             bar.update(task, advance=1, words=", ".join(words))

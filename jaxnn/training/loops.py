@@ -1,7 +1,7 @@
 """The three loops: batch, mini-batch and stochastic gradient descent.
 
-They differ in how many examples have a say in one step: all of them (BGD), a batch (MBGD), one (SGD). What an epoch of
-each is stands in `epochs`; a whole run is one compiled program (see `program`).
+They differ in how many examples one step uses: all of them (BGD), a batch (MBGD), or one (SGD). An epoch of each is
+defined in `epochs`; a whole run is one compiled program (see `program`).
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ def bgd(
 ) -> tuple[Run, History]:
     """Batch gradient descent: one step an epoch, along the exact gradient over all examples.
 
-    `chunk_size` takes that gradient in several passes, to bound memory; each pass has an augmentation of its own.
+    `chunk_size` computes that gradient in several passes, to bound memory; each pass is augmented by a key of its own.
     All other arguments, the result and the errors are those of `mbgd`.
     Source: PRINCIPLES B7.  NumPy twin: reference/loops.py.
     """
@@ -90,28 +90,28 @@ def mbgd(
     record: str = "epoch",
     axis_name: str | None = None,
 ) -> tuple[Run, History]:
-    """Mini-batch gradient descent: an epoch visits the examples in a new order, `batch_size` to a step.
+    """Mini-batch gradient descent: an epoch visits the examples in a new order, `batch_size` per step.
 
     The examples left over after the whole batches make one smaller batch.
 
     Args:
         data: (x, target) or (x, target, weights), n examples along the first axis; `validation` likewise.
         key: a key, or `Keys`. Not needed with `run`.
-        update: an update rule of this library or of optax. optax's are functions, equal to themselves alone: make the
-            optimiser once, since a second one compiles the program anew.
-        gradient: `backprop` or `autodiff`, or what is called as they are: gradient(net, loss, penalty=penalty).
+        update: an update rule of this library or of optax. optax's are functions, each equal only to itself: make
+            the optimiser once, since a second one compiles the program again.
+        gradient: `backprop` or `autodiff`, or anything called in the same way: gradient(net, loss, penalty=penalty).
         penalty: l1, l2, or a tuple of penalties.
-        metric: (outputs, target) -> one value an example; None for none.
+        metric: (outputs, target) -> one value per example; None for no metric.
         augment: how each step's examples are changed before its gradient is taken, by a key of the step's own; see
-            `augment`. What the history tells of training is of the changed examples. Validation has them as they are.
-        run: the run to go on with, from a loop's result; None starts one from `key`.
+            `augment`. The training columns of the history are of the changed examples; validation changes none.
+        run: the run to continue, from a loop's result; None starts one from `key`.
         record: "epoch" or "step".
-        axis_name: the mesh axis to share each batch over; see `parallel.data_parallel`. A BatchNorm has to have it too,
-            and its batches are then multiples of the devices.
+        axis_name: the mesh axis to share each batch over; see `parallel.data_parallel`. A BatchNorm needs the same
+            one, and every batch must then be a multiple of the number of devices.
     Returns: (run, history); see `Run` and `History`.
     Raises: ValueError or TypeError for data that can't be trained on (see `examples.checked`), for a batch larger
-        than the set, for augmentation that changes x's shape or mixes examples of batches of one, and unless exactly
-        one of key and run is given.
+        than the set, for augmentation that changes x's shape or dtype, or mixes examples where a batch has only one,
+        and unless exactly one of key and run is given.
     Source: PRINCIPLES B8.  NumPy twin: reference/loops.py.
 
     >>> import jaxnn
@@ -164,9 +164,9 @@ def sgd(
     record: str = "epoch",
     axis_name: str | None = None,
 ) -> tuple[Run, History]:
-    """Stochastic gradient descent: every example makes a step of its own, n steps an epoch.
+    """Stochastic gradient descent: each example makes a step of its own, n steps an epoch.
 
-    `block` takes that many steps with the first layer's updates delayed: the same iterates but for rounding, several
+    `block` takes that many steps with the first layer's updates delayed: the same iterates up to rounding, several
     times faster (see `sgd_in_blocks`). It is for plain gradient descent, without a penalty, on a Serial that begins
     with Dense.
     All other arguments, the result and the errors are those of `mbgd`. There is no data-parallel form, since a step has
@@ -204,16 +204,16 @@ def sgd(
 
 
 def _require_unmixed(loop: str, augment: Augment | None) -> None:
-    """A step with one example mixes it with itself."""
+    """Refuse augmentation that mixes examples, where a step has one: it would mix it with itself."""
     if getattr(augment, "couples_batch", False):
         raise ValueError(
-            f"{loop}: {augment} mixes the examples of a batch (Mixup), and a step has but one here: use mbgd with a "
+            f"{loop}: {augment} mixes the examples of a batch (Mixup), and a step has only one here: use mbgd with a "
             "larger batch_size, or leave it out"
         )
 
 
 def _require_own_rows(loop: str, net: Layer, axis_name: str | None, batches: tuple[int, ...]) -> None:
-    """Layers that couple the rows of a batch do so over the loop's own axis, whose devices share each batch equally."""
+    """Refuse layers that couple rows over an axis other than the loop's, or over devices with unequal shares."""
     for _, layer in walk(net):
         over = getattr(layer, "axis_name", None)
         if not getattr(layer, "couples_batch", False) or over == axis_name:

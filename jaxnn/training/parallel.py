@@ -1,10 +1,10 @@
-"""Many runs at once, and one run on many devices: the loops under `vmap`, `shard_map` and `pmap`, none copied.
+"""Many runs at once, and one run on many devices: the loops under `vmap`, `shard_map` and `pmap`; no loop is copied.
 
     ensemble        M independent runs as one program; their members may be spread over devices
     data_parallel   one run whose batches are shared over devices
 
-`shard_map` is JAX's way to say what each device does; `pmap` is its elder, in maintenance mode since JAX 0.8, and a
-thin face here beside it: same arguments, same numbers.
+`shard_map` is JAX's way to say what each device does; `pmap` is its predecessor, in maintenance mode since JAX 0.8.
+Here both take the same arguments and give the same numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ Devices = int | Sequence[jax.Device] | None
 
 
 class Members(NamedTuple):
-    """What may differ from member to member: where a leaf has a leading axis of M, each has its own."""
+    """What may differ from member to member: where a leaf has a leading axis of M, each member has its own."""
 
     keys: Keys | None
     update: PyTree
@@ -57,11 +57,11 @@ def ensemble(
 
     Args:
         loop: `bgd`, `mbgd` or `sgd`; `options` go to it.
-        keys: (M,) keys, one a member: its initial params and its noise.
+        keys: (M,) keys, one per member, for its initial params and its noise.
         share_order: whether all members meet the examples in the order of the first key, so that one gather serves
-            all; else each has its own (a permutation of 60,000 costs a sort for each member).
-        run: an ensemble to go on with, in place of keys.
-        devices: spread the members over so many devices, or over these; None keeps them on one, by `vmap` alone.
+            all; otherwise each has its own (a permutation of 60,000 costs a sort for each member).
+        run: an ensemble to continue, in place of keys.
+        devices: how many devices, or which, to spread the members over; None keeps them on one, by `vmap` alone.
         by: "shard_map" or "pmap".
     Returns: (run, history) with a leading axis of M on every leaf of history and on params, state, update_state and
         the keys of run (order only without `share_order`); `member(run, i)` picks one.
@@ -96,11 +96,11 @@ def ensemble(
 def member(run: Run, i: int) -> Run:
     """One member of an ensemble, as a run of its own.
 
-    What all share (epoch, step, and an order that is shared) is taken as it is.
+    What all members share (epoch, step, and a shared order) is taken as it is.
     """
     n_members = run.keys.init.shape[0]
     if not -n_members <= i < n_members:
-        raise IndexError(f"member {i} of an ensemble of {n_members}")  # JAX would clamp it in silence
+        raise IndexError(f"member {i} of an ensemble of {n_members}")  # JAX would silently clamp it
     return jax.tree.map(lambda leaf, own: leaf[i] if own else leaf, run, _own_leaves(run))
 
 
@@ -119,7 +119,7 @@ def data_parallel(
     by: str = "shard_map",
     **options: Any,
 ) -> tuple[Run, History]:
-    """One run of `bgd` or `mbgd` whose every batch is shared over devices: same steps as on one, up to rounding.
+    """One run of `bgd` or `mbgd` whose every batch is shared over devices: the same steps as on one, up to rounding.
 
     Each device holds all data and all params, and takes its slice of the one global permutation; gradients are summed
     over the devices once a step. The ragged last batch, and BGD's whole set, may be of any size: padding has weight 0.
@@ -127,9 +127,9 @@ def data_parallel(
     device evaluates all of it. `BatchNorm(axis_name="devices")` has the statistics of the whole batch; padding would
     enter them, so every batch must then be a multiple of the devices.
 
-    Args: as the loop's; `devices` and `by` as `ensemble`'s (None: all devices).
+    Args: those of the loop; `devices` and `by` as in `ensemble`, but None means all devices.
     Raises: ValueError if the devices don't divide `batch_size`, for `sgd`, for a BatchNorm without `axis_name`, and for
-        one with it if a batch is no multiple of the devices.
+        one with it if a batch isn't a multiple of the number of devices.
     """
     data, validation = checked_splits(data, validation, net, loss)
     size = options.get("batch_size", options.get("chunk_size"))
@@ -147,7 +147,7 @@ def _ensemble_program(
     loop: Callable, net: Layer, loss: Loss, structure: Any, own: tuple, mesh: Mesh | None, by: str, options: tuple
 ) -> Callable:
     """The compiled form of one kind of ensemble, made once: `jit` knows a function by its identity."""
-    axes = jax.tree.unflatten(structure, [0 if each else None for each in own])
+    axes = jax.tree.unflatten(structure, [0 if is_own else None for is_own in own])
     keys_axes = axes.keys if axes.run is None else axes.run.keys
     shared: Any = None
     run_axes = Run(0, 0, 0, keys_axes._replace(init=0, noise=0), epoch=shared, step=shared)
@@ -186,7 +186,7 @@ def _data_parallel_program(loop: Callable, net: Layer, loss: Loss, mesh: Mesh, b
 
     if by == "shard_map":
         return jax.jit(jax.shard_map(on_each, mesh=mesh, in_specs=P(), out_specs=P()))
-    # A device's number is what pmap maps over: all else is the same on each.
+    # pmap maps over the devices' numbers: everything else is the same on each.
     numbers = np.arange(mesh.size)
     mapped = jax.pmap(
         lambda _, *arguments: on_each(*arguments),
@@ -215,7 +215,7 @@ def _call(
 
 
 def _own_leaves(run: Run) -> Run:
-    """Which leaves of an ensemble's run have the members' axis; all share the epoch, the step and maybe the order."""
+    """Which leaves of an ensemble's run have an axis of members; epoch, step and perhaps the order are shared."""
     own = jax.tree.map(lambda _: True, run)
     return own._replace(keys=own.keys._replace(order=run.keys.order.ndim > 0), epoch=False, step=False)
 
@@ -223,8 +223,8 @@ def _own_leaves(run: Run) -> Run:
 def _members_keys(keys: jax.Array, share_order: bool) -> Keys:
     if jnp.ndim(keys) != 1 or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
         raise ValueError("ensemble: keys should be typed keys of shape (M,): jax.random.split(jax.random.key(seed), M)")
-    each = jax.vmap(Keys.of)(keys)
-    return each._replace(order=each.order[0]) if share_order else each
+    members_keys = jax.vmap(Keys.of)(keys)
+    return members_keys._replace(order=members_keys.order[0]) if share_order else members_keys
 
 
 def _is_own(leaf: Any, n_members: int) -> bool:
@@ -232,14 +232,14 @@ def _is_own(leaf: Any, n_members: int) -> bool:
     shape = jnp.shape(leaf)
     if shape not in ((), (n_members,)):
         raise ValueError(
-            f"ensemble: a number of the update rule or penalty should be single or one a member, ({n_members},), "
+            f"ensemble: a number of the update rule or penalty should be single or one per member, ({n_members},), "
             f"got shape {shape}"
         )
     return shape == (n_members,)
 
 
 def _mesh(devices: Devices, by: str, size: int | None, what: str) -> Mesh:
-    """A mesh of the devices asked for, if they divide what is to be shared."""
+    """A mesh of the requested devices, whose number has to divide what is to be shared."""
     if by not in ("shard_map", "pmap"):
         raise ValueError(f'by should be "shard_map" or "pmap", got {by!r}')
     chosen = jax.devices() if devices is None else devices

@@ -66,7 +66,7 @@ class LinearUnitTrace(NamedTuple):
     b: Float[Array, "E"]
 
 
-# What a unit answers
+# The output of a unit
 
 
 def step(z: ArrayLike, at_zero: int = 0) -> Array:
@@ -146,13 +146,13 @@ def train_perceptron(
     An epoch without mistakes changes nothing: training has converged.
     If |(u, c)| = 1, |(x, 1)| <= R, and u . x + c is at least gamma > 0 for t = 1, at most -gamma for t = 0,
     a run from zeros makes at most (R / gamma)^2 mistakes, in any order, at any eta, for either at_zero.
-    From zeros eta only scales w and b and changes no answer, in exact arithmetic. In floating point that is
-    so between etas whose ratio is a power of two; else rounding can move a z of exactly 0 to either side.
+    From zeros eta only scales w and b and changes no output, in exact arithmetic. In floating point that is
+    so between etas whose ratio is a power of two; otherwise rounding can move a z of exactly 0 to either side.
 
     Shapes: x (B, N), t (B,) of 0 and 1 -> Unit w (N,), b (); PerceptronTrace. All in x's dtype; integers
     and booleans become JAX's default float. learning_rate is traced: a new number recompiles nothing, and
-    `jax.vmap` takes a grid of rates or of starts. start: zeros if None; a Unit that came back goes on where
-    its run stopped.
+    `jax.vmap` takes a grid of rates or of starts. start: zeros if None; a returned Unit continues where its
+    run stopped.
 
     >>> x, t = jnp.array([[1, 1], [0, 0], [1, 0], [0, 1]]), jnp.array([1, 0, 0, 0])
     >>> unit, trace = train_perceptron(x, t, learning_rate=1, epochs=6)
@@ -189,9 +189,9 @@ def _perceptron_run(start, x, t, learning_rate, *, epochs, at_zero):
 def find_cycle(trace: PerceptronTrace) -> tuple[int, int] | None:
     """(first epoch, period) of the cycle that training is caught in, or None; runs on the host.
 
-    The weights at the end of an epoch are all that the next one depends on. If they are again exactly what
+    The next epoch depends only on the weights at the end of this one. If they are again exactly what
     they were `period` epochs earlier, and mistakes go on, then training repeats itself for ever. `first
-    epoch`, counted from 1, is the earliest that is met again. An epoch without mistakes is convergence and
+    epoch`, counted from 1, is the earliest whose weights come again. An epoch without mistakes is convergence and
     not a cycle.
 
     >>> x, xor = jnp.array([[1, 1], [0, 0], [1, 0], [0, 1]]), jnp.array([0, 0, 1, 1])
@@ -235,7 +235,7 @@ def train_linear_unit(
     it, to infinity and nan in the end. sgd is stable at least while eta < 2 / |(x, 1)|^2 for every example;
     at constant eta it settles at the fixed point of its epoch, another point unless the fit is exact.
 
-    Shapes: x (B, N), t (B,) -> Unit w (N,), b (); LinearUnitTrace. w is in what t is measured in, per x.
+    Shapes: x (B, N), t (B,) -> Unit w (N,), b (); LinearUnitTrace. w has the unit of t per unit of x.
     dtype, learning_rate and start: as in `train_perceptron`.
 
     >>> years, salary = jnp.array([[5], [3], [8], [1.4], [10.1]]), jnp.array([5500, 2300, 7600, 1800, 11400])
@@ -317,13 +317,13 @@ def _augmented(x: Array) -> Array:
     return jnp.concatenate([x, jnp.ones_like(x[:, :1])], axis=1)
 
 
-# What is asked of the arguments
+# Checks of the arguments
 
 Numbers = Any  # a NumPy array where the value is concrete, so that it can be looked at; a JAX tracer where it isn't
 
 
 def _checked(name: str, value: ArrayLike, dtype: Any = None) -> Numbers:
-    """value in `dtype`; if None in its own if floating, else JAX's default. Finite where concrete."""
+    """value in `dtype`; None: its own dtype if floating, otherwise JAX's default. Finite where concrete."""
     value = value if isinstance(value, jax.Array) else np.asarray(value)
     floating = jnp.issubdtype(value.dtype, jnp.floating)
     if not (floating or jnp.issubdtype(value.dtype, jnp.integer) or jnp.issubdtype(value.dtype, jnp.bool_)):

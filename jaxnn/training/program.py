@@ -53,7 +53,7 @@ def _trained(
     epoch: Epoch,
     capacity: int,
 ) -> tuple[Run, History]:
-    """The number of epochs is an argument, not a shape, so that another number compiles nothing."""
+    """The number of epochs is an argument, not a shape, so that another number recompiles nothing."""
 
     def body(i: jax.Array, carry: tuple[Run, History]) -> tuple[Run, History]:
         run, history = carry
@@ -104,7 +104,7 @@ def _blank(task: Task, run: Run, validation: Examples | None, n_steps: int, capa
 
 
 def _ready(task: Task) -> Task:
-    """The task, once its parts are known to be what they should be, as an argument of the program."""
+    """The task as an argument of the program, after checking its parts."""
     if task.record not in ("epoch", "step"):
         raise ValueError(f'record should be "epoch" or "step", got {task.record!r}')
     for name in ("gradient", "metric", "augment"):
@@ -117,7 +117,7 @@ def _ready(task: Task) -> Task:
 
 
 def _require_rule_of(run: Run, update: Any) -> None:
-    """A run goes on with the rule that it was made for: another one carries another state."""
+    """Refuse a run that was made with another kind of rule, since each kind carries its own state."""
     expected = jax.tree.structure(jax.eval_shape(first_state, update, run.params))
     if jax.tree.structure(run.update_state) != expected:
         raise ValueError(
@@ -127,7 +127,7 @@ def _require_rule_of(run: Run, update: Any) -> None:
 
 
 def _require_augmented(task: Task, data: Examples, key: jax.Array) -> None:
-    """Augmentation leaves x's shape and dtype as they are, and makes targets that the loss takes."""
+    """Refuse augmentation that changes x's shape or dtype, or makes targets that the loss doesn't take."""
     if task.augment is None:
         return
     require_augment("augment", task.augment)
@@ -146,5 +146,5 @@ def _capacity(epochs: int) -> int:
 
 
 def _first(epochs: int, column: jax.Array) -> PyTree:
-    """The epochs that were run. On the host where there are values, because slicing on the device compiles."""
+    """The epochs that were run. Sliced on the host where there are values, since the device would compile a slice."""
     return column[:epochs] if is_traced(column) else jax.device_put(np.asarray(column)[:epochs])

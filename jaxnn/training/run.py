@@ -1,4 +1,4 @@
-"""What a training run carries, and what it tells."""
+"""What a training run carries, and what it records."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from jaxnn.training.updates import UpdateRule, rule_of
 
 
 class Keys(NamedTuple):
-    """The three sources of chance in a run: initial params, order of the examples, noise (dropout, augmentation)."""
+    """The three sources of randomness of a run: initial params, order of examples, noise (dropout, augmentation)."""
 
     init: jax.Array
     order: jax.Array
@@ -32,7 +32,7 @@ class Keys(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What is carried. Given back to a loop as `run=`, it goes on with the same bits as if it had never stopped."""
+    """What a run carries. Passed back to a loop as `run=`, it continues with the bits of a run that never stopped."""
 
     params: PyTree
     state: PyTree
@@ -43,11 +43,11 @@ class Run(NamedTuple):
 
 
 class History(NamedTuple):
-    """What may be looked at: columns of shape (epochs,), and None for what wasn't asked for.
+    """What a run records: columns of shape (epochs,), and None for what wasn't asked for.
 
-    loss, metric: weighted means over the epoch's examples, each at the params it met and without the penalty, which is
-    a column of its own; validation_loss, validation_metric: at the params after the epoch. With record="step" also
-    step_loss and step_gradient_norm, (epochs, steps).
+    loss, metric: weighted means over the epoch's examples, each at the params of its step and without the penalty,
+    which is a column of its own; validation_loss, validation_metric: at the params after the epoch. With record="step"
+    also step_loss and step_gradient_norm, (epochs, steps).
     """
 
     loss: jax.Array
@@ -60,7 +60,7 @@ class History(NamedTuple):
 
 
 def start(net: Layer, shape: Shape, *, key: jax.Array | Keys, update: UpdateRule, dtype: Any = None) -> Run:
-    """A run that has not made a step: fresh params for examples of a shape, and the rule's first state.
+    """A run before its first step: fresh params for examples of a shape, and the rule's first state.
 
     Loops start one themselves; to begin from other params, give them `start(...)._replace(params=...)` as `run`.
     """
@@ -100,16 +100,16 @@ def as_argument(update: Any, net: Layer) -> Any:
 
 
 def rule_in(update: Any) -> UpdateRule:
-    """The rule in what `as_argument` gave."""
+    """The rule inside what `as_argument` returned."""
     return update.value if isinstance(update, Static) else update
 
 
 def require_node(what: str, node: Any) -> None:
-    """A compiled program takes rules and penalties as trees of numbers."""
+    """Refuse a rule or penalty that isn't a pytree: a compiled program takes its numbers as arguments."""
     if jax.tree.structure(node) == jax.tree.structure(0):
         name = type(node).__name__
         raise TypeError(
-            f"{what}: {name} is no pytree, so that its numbers can't be arguments of a compiled program: write "
+            f"{what}: {name} isn't a pytree, so its numbers can't be arguments of a compiled program: write "
             f"@jaxnn.register_node above @dataclass(frozen=True) and class {name}"
         )
 

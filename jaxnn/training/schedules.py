@@ -1,7 +1,7 @@
 """Learning rates that change with the step, counted from 0.
 
-A schedule is a function of the step and a pytree whose numbers are leaves: it stands wherever an update rule takes a
-learning rate, and new numbers recompile nothing. Each starts with a linear warm-up of `warmup` steps,
+A schedule is a function of the step, and a pytree whose numbers are leaves. An update rule takes one wherever it takes
+a learning rate, and new numbers recompile nothing. Each starts with a linear warm-up of `warmup` steps,
     eta(t) = value (t + 1) / warmup        for t < warmup,
 after which its own decay counts s = t - warmup from 0.
 """

@@ -1,22 +1,22 @@
 """Stochastic gradient descent with the first layer's updates delayed: the same iterates, by matrix products.
 
-At batch 1 every step reads the first layer's weight W for z = x W + b, and writes it for W <- W + x^T u, where u, one
-row, is what the update rule makes of z's error term: -eta dL/dz. That W is most of the network, and all of this is
-bound by memory. But the next K examples are known, and so is what their steps will do to W, but for the rows u:
+At batch 1 every step reads the first layer's weight W for z = x W + b, and writes it for W <- W + x^T u, where the row
+u is the update rule's result for z's error term: u = -eta dL/dz. W is most of the network, so the step is bound by
+memory. But the next K examples are known, and so is all that their steps will do to W, except for the rows u:
 
     step k sees        W_k = W_1 + sum_{j<k} x_j^T u_j        b_k = b_1 + sum_{j<k} u_j
     and has therefore  z_k = x_k W_k + b_k
                            = (x_k W_1 + b_1) + sum_{j<k} (x_k x_j^T + 1) u_j
                            = A_k + sum_{j<k} G_kj u_j.
 
-A = X W_1 + b_1 and G = X X^T + 1 (without a bias, X X^T) are one matrix product each a block. A step then works with K
-rows of n_out numbers in place of n_in, and W is touched twice a block:
+A = X W_1 + b_1 and G = X X^T + 1 (without a bias, X X^T) take one matrix product each per block. A step then works with
+K rows of n_out numbers in place of n_in, and W is touched twice per block:
 
     W_{K+1} = W_1 + X^T U        b_{K+1} = b_1 + sum_j u_j.
 
-The sums are those of plain SGD in another order, so the iterates are the same but for rounding. All of it rests on a
-step being linear in the gradient and the same for every number of W: gradient descent, at a rate that may depend on the
-step, without a penalty. A whole block is augmented first: that depends on a step's number, not on W.
+The sums are those of plain SGD in another order, so the iterates are the same up to rounding. This needs a step
+that is linear in the gradient and the same for every number of W: gradient descent, at a rate that may depend on the
+step, without a penalty. A whole block is augmented first: augmentation depends on a step's number, not on W.
 """
 
 from typing import NamedTuple
@@ -40,7 +40,7 @@ from jaxnn.training.updates import gradient_descent
 
 
 class Cut(NamedTuple):
-    """A network cut in three: what stands before its first Dense layer, that layer, and all that comes after.
+    """A network cut in three: what comes before its first Dense layer, that layer, and all that comes after.
 
     `after` is the whole network with Identity in the place of the others, so that every layer keeps its place and key.
     """
@@ -52,7 +52,7 @@ class Cut(NamedTuple):
 
 
 def cut(net: Layer) -> Cut | None:
-    """None where the first layer with params isn't a Dense one in Serial."""
+    """A Serial whose Dense comes first, or after Reshape, Rescale and Identity alone, cut there; None for others."""
     layers, after = net.layers if isinstance(net, Serial) else (), net
     for i, layer in enumerate(layers):
         after = replaced(after, (i,), Identity())
@@ -64,7 +64,7 @@ def cut(net: Layer) -> Cut | None:
 
 
 def require_delayable(task: Task, shape: Shape) -> None:
-    """Raises: ValueError, with the reason, where the steps of a block can't be taken so; shape is one example's."""
+    """Raises: ValueError, with the reason, if the first layer's updates can't be delayed; shape is one example's."""
     parts, reason = cut(task.net), ""
     if not isinstance(task.rule, gradient_descent):
         reason = f"it needs plain gradient_descent, got {type(task.rule).__name__}"
@@ -92,9 +92,9 @@ def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Measured]
     gram = jnp.matmul(x, x.T, precision=precision) + (0 if bias is None else 1)  # G = X X^T + 1
     gradient = task.gradient(parts.after, task.loss)
 
-    def step(carry: tuple[Run, jax.Array], each: tuple) -> tuple[tuple[Run, jax.Array], tuple]:
+    def step(carry: tuple[Run, jax.Array], scanned: tuple) -> tuple[tuple[Run, jax.Array], tuple]:
         run, u = carry
-        k, a_k, gram_k, target, weights = each
+        k, a_k, gram_k, target, weights = scanned
         z = a_k + jnp.matmul(gram_k, u, precision=precision)  # the rows of u from k on are still 0
         key = jax.random.fold_in(run.keys.noise, run.step)
         z, target, weights = jax.tree.map(lambda leaf: leaf[None], (z, target, weights))
@@ -104,31 +104,31 @@ def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Measured]
             run = moved(run, updates, update_state, result.state)
         u = jax.lax.dynamic_update_slice_in_dim(u, u_k, k, axis=0)
         metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights)
-        lengths = (norm(result.dx), norm(result.grads)) if task.record == "step" else None
-        return (run, u), (result.loss, metric, lengths)
+        norms = (norm(result.dx), norm(result.grads)) if task.record == "step" else None
+        return (run, u), (result.loss, metric, norms)
 
     first = run.params[:place]
     rest = run._replace(params=(*first, (), *run.params[place + 1 :]))
     start = rest, varying_like(jnp.zeros_like(a), (a, rest))
-    each = jnp.arange(block.n), a, gram, block.target, block.weights
-    (rest, u), (losses, metrics, lengths) = jax.lax.scan(step, start, each)
+    scanned = jnp.arange(block.n), a, gram, block.target, block.weights
+    (rest, u), (losses, metrics, norms) = jax.lax.scan(step, start, scanned)
     weight = weight + jnp.matmul(x.T, u, precision=precision)  # W_1 + X^T U
     bias = None if bias is None else bias + jnp.sum(u, axis=0)
     dense = run.params[place]._replace(weight=weight, bias=bias)
     run = rest._replace(params=(*first, dense, *rest.params[place + 1 :]))
-    return run, Measured(losses, jnp.zeros_like(losses), metrics, _weights(block, losses), _norms(gram, lengths))
+    return run, Measured(losses, jnp.zeros_like(losses), metrics, _weights(block, losses), _gradient_norms(gram, norms))
 
 
 def _weights(block: Examples, losses: jax.Array) -> jax.Array:
     return jnp.ones_like(losses) if block.weights is None else block.weights.astype(losses.dtype)
 
 
-def _norms(gram: jax.Array, lengths: tuple[jax.Array, jax.Array] | None) -> jax.Array | None:
+def _gradient_norms(gram: jax.Array, norms: tuple[jax.Array, jax.Array] | None) -> jax.Array | None:
     """The norm of each step's whole gradient: W's and b's together are |x_k^T d|^2 + |d|^2 = G_kk |d|^2."""
-    if lengths is None:
+    if norms is None:
         return None
-    delta, rest = lengths
-    return jnp.sqrt(jnp.diag(gram) * jnp.square(delta) + jnp.square(rest))
+    error_term, rest = norms
+    return jnp.sqrt(jnp.diag(gram) * jnp.square(error_term) + jnp.square(rest))
 
 
 def _augmented(task: Task, run: Run, block: Examples) -> Examples:

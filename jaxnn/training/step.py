@@ -1,7 +1,7 @@
 """One training step, written once: the gradient over a batch, and a move along it by the update rule.
 
-What a loop is asked to do is a `Task`; what a step measures, `Measured`. On several devices each holds its own share of
-the batch, and the steps of all are the same.
+A `Task` is what a loop is asked to do; `Measured` is what a step measures. On several devices each holds its own share
+of the batch, and all take the same step.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from jaxnn.training.updates import UpdateRule, apply_updates
 )
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What every step of a run is asked to do. The numbers of rule and penalty are leaves; all else is compiled in."""
+    """What every step of a run is asked to do. The numbers of rule and penalty are leaves; the rest is compiled in."""
 
     net: Layer
     loss: Loss
@@ -46,14 +46,14 @@ class Task:
         return rule_in(self.update)
 
     def augmented(self, batch: Examples, key: jax.Array) -> Examples:
-        """The examples as a pass of this key sees them; what the network draws from the key stays as it would be."""
+        """The examples as a pass with this key sees them; what the network draws from the key stays the same."""
         if self.augment is None:
             return batch
         x, target = self.augment(jax.random.fold_in(key, OF_AUGMENTATION), batch.x, batch.target)
         return Examples(x, target, batch.weights)
 
 
-OF_AUGMENTATION = 2**32 - 1  # a fold of the key that no layer and no step can have: none has so high a number
+OF_AUGMENTATION = 2**32 - 1  # folded into the key; no layer and no step has so high a number
 
 
 class Measured(NamedTuple):
@@ -76,7 +76,7 @@ class Means(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """What a step goes along: means over its examples, the sum of their weights, and the state after the pass."""
+    """What a step follows: means over its examples, the sum of their weights, and the state after the pass."""
 
     means: Means
     weight: jax.Array
@@ -101,11 +101,11 @@ def local_gradient(task: Task, run: Run, batch: Examples, key: jax.Array) -> Dir
     gradient = task.gradient(task.net, task.loss, penalty=task.penalty)
     key = own_key(key, task.axis_name)
     x, target, weights = task.augmented(batch, key)
-    # Where rows couple across devices, each device's cotangents have a say in the others' gradients: one scale for all.
-    across = task.axis_name if couples_batch(task.net) else None
-    scale = {} if across is None else {"axis_name": across}
+    # Where rows couple across devices, each device's cotangents enter the others' gradients: one scale for all.
+    coupled_axis = task.axis_name if couples_batch(task.net) else None
+    scale = {} if coupled_axis is None else {"axis_name": coupled_axis}
     result = gradient(run.params, run.state, x, target, key=key, weights=weights, **scale)
-    total = None if weights is None else mean_over(jnp.sum(weights), across)
+    total = None if weights is None else mean_over(jnp.sum(weights), coupled_axis)
     metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights, total)
     weight = jnp.asarray(batch.n if total is None else total, result.loss.dtype)
     return Direction(Means(result.loss, result.penalty, metric, result.grads), weight, result.state)

@@ -1,9 +1,9 @@
 """Update rules: from a gradient g to the change of the params, params <- params + update.
 
 They have optax's own two methods, `init(params) -> state` and `update(grads, state, params) -> (updates, state)`, so
-an optax optimiser stands where one of these does, and these stand in an optax loop. A rule is a small pytree whose
+an optax optimiser can take the place of one of these, and these work in an optax loop. A rule is a small pytree whose
 numbers are leaves: a new learning rate recompiles nothing, and `vmap` takes a whole grid of rules. Wherever a rule
-takes a learning rate eta, a schedule of the step will do.
+takes a learning rate eta, it also takes a schedule.
 
 Lower-case classes, as `functools.partial` is: each is used like a function, and prints as it was written.
 """
@@ -22,7 +22,7 @@ from jaxnn.objective.penalties import Mask, decay_mask, mask_for
 class UpdateRule(Protocol):
     """optax.GradientTransformation, structurally.
 
-    An own rule is a pytree: a frozen dataclass under `register_node`. It may have `of_network(net)`, its own copy that
+    Your own rule is a pytree: a frozen dataclass under `register_node`. It may have `of_network(net)`, a copy that
     knows which of a network's params decay.
     """
 
@@ -40,7 +40,7 @@ class RuleState(NamedTuple):
 
 
 class _Decaying:
-    """What rules share that treat weights otherwise than all else; which params those are, `penalties` says."""
+    """What rules share that treat weights differently; `penalties` says which params are weights."""
 
     def of_network(self: Any, net: Layer) -> Any:
         return self if self.mask is not None else replace(self, mask=decay_mask(net))
@@ -68,7 +68,7 @@ class gradient_descent:
 class momentum:
     """v <- mu v + g;  update = -eta v: a heavy ball.
 
-    eta stands outside of v, as in optax and PyTorch: a schedule then acts on the whole ball at once.
+    eta stands outside v, as in optax and PyTorch: a schedule then acts on the whole velocity at once.
     Source: Polyak 1964.  NumPy twin: reference/updates.py.
     """
 
@@ -142,9 +142,9 @@ class adam:
 @register_node
 @dataclass(frozen=True)
 class adamw(_Decaying):
-    """Adam, with the weights shrunk beside it: update = -eta (m^ / (sqrt(s^) + epsilon) + lambda W).
+    """Adam, with the weights' decay apart from it: update = -eta (m^ / (sqrt(s^) + epsilon) + lambda W).
 
-    The decay doesn't pass through Adam's averages, which would scale it away (an l2 penalty does).
+    The decay doesn't pass through Adam's averages, which would scale it away (an l2 penalty's does).
     Only weights decay; `optax.adamw` decays biases too, unless it is given `mask=jaxnn.weight_mask`. `mask` says which
     they are; None: as the network's layers say, or fields and keys named `weight` (see `penalties`).
     Raises: ValueError if there are none.
@@ -179,7 +179,7 @@ class weight_decay(_Decaying):
     """g <- g + lambda W, on weights alone (see `adamw`). Before the rule: chain(weight_decay(1e-4), momentum(0.1)).
 
     With plain gradient descent this is W <- (1 - eta lambda) W - eta g, and the same as the penalty l2(lambda); for
-    Adam it is not, and `adamw` is meant.  Source: PRINCIPLES H3.  NumPy twin: reference/updates.py.
+    Adam it is not: use `adamw`.  Source: PRINCIPLES H3.  NumPy twin: reference/updates.py.
     """
 
     rate: Any
@@ -195,7 +195,7 @@ class weight_decay(_Decaying):
 @register_node
 @dataclass(frozen=True)
 class clip_by_value:
-    """g_i <- min(max(g_i, -limit), limit), each number for itself: it turns the gradient.
+    """g_i <- min(max(g_i, -limit), limit), each number by itself: it changes the gradient's direction.
 
     Source: PRINCIPLES E2.  NumPy twin: reference/updates.py.
     """
@@ -255,9 +255,9 @@ class clip_by_global_norm:
 class proximal_l1(_Decaying):
     """W <- S(W + update), S(w) = sign(w) max(|w| - eta lambda, 0), on weights alone: exact zeros.
 
-    The step of the penalty lambda sum |W| where its gradient, lambda sign(W), would jump to and fro across 0. It comes
+    The step of the penalty lambda sum |W| where its gradient, lambda sign(W), would jump back and forth over 0. Put it
     last, after a rule of the same learning rate: chain(gradient_descent(0.1), proximal_l1(0.1, 1e-3)). After a rule
-    that scales each coordinate by itself, as Adam does, it is another problem's step, with zeros all the same.
+    that scales each coordinate by itself, as Adam does, it is another problem's step, still with exact zeros.
     Source: Beck and Teboulle 2009 (ISTA), (1.4) and (1.5); PRINCIPLES H1.  NumPy twin: reference/updates.py.
     """
 
@@ -326,7 +326,7 @@ class chain:
 
 
 def rule_of(rule: Any, net: Layer) -> Any:
-    """A rule, where it asks for it with the network whose params it is for."""
+    """A rule, made for the network's params if it has `of_network`."""
     return rule.of_network(net) if hasattr(rule, "of_network") else rule
 
 

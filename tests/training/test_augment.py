@@ -394,7 +394,9 @@ def test_what_is_no_image(augment, shape):
 
 
 def test_labels_without_a_number_of_classes():
-    with pytest.raises(ValueError, match=r"Mixup\(\): labels are made one-hot, and of how many classes\? Give it n_cl"):
+    with pytest.raises(
+        ValueError, match=r"Mixup\(\): labels are made one-hot, which needs the number of classes: give it n_cl"
+    ):
         Mixup()(jax.random.key(0), *batch())
 
 

@@ -212,7 +212,9 @@ def test_what_cannot_be_shared_is_refused():
     refused("sgd: a step has one example.*ensemble", parallel(jaxnn.sgd))
     refused("99 devices were asked for, but JAX has 4.*jax_num_cpu_devices", parallel(jaxnn.bgd), devices=99)
     refused("ensemble of 6 members can't be shared equally by 4 devices", many, keys=keys(6), devices=4)
-    refused(r"single or one a member, \(3,\), got shape \(2,\)", many, keys=keys(3), update=jaxnn.momentum(jnp.ones(2)))
+    refused(
+        r"single or one per member, \(3,\), got shape \(2,\)", many, keys=keys(3), update=jaxnn.momentum(jnp.ones(2))
+    )
     refused("either keys=.* or run=", many)
     refused('by should be "shard_map" or "pmap"', many, keys=keys(4), devices=4, by="vmap")
 

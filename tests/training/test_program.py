@@ -132,7 +132,7 @@ def test_under_a_users_jit():
         ({"augment": (augment.Noise(), augment.Noise())}, r"augment: got a tuple .*write Compose\(\*augmentations\)"),
         ({"augment": augment.Noise}, r"augment: got the class Noise: write Noise\(...\)"),
         ({"augment": augment.Flip()}, r"Flip\(\): x should be images \(B, H, W, C\), got shape \(7, 2\)"),
-        ({"augment": augment.Mixup()}, "labels are made one-hot, and of how many classes"),
+        ({"augment": augment.Mixup()}, "labels are made one-hot, which needs the number of classes"),
         (
             {"augment": augment.Mixup(n_classes=4)},
             r"integer labels \(B,\) or floating distributions \(B, 3\), got float",
@@ -186,7 +186,7 @@ class WithList:
     ("options", "words"),
     [
         ({"penalty": 0.1}, "penalty should be such as l2.*got a float"),
-        ({"penalty": NoPenalty()}, "penalty: NoPenalty is no pytree.*register_node"),
+        ({"penalty": NoPenalty()}, "penalty: NoPenalty isn't a pytree.*register_node"),
         (
             {"metric": WithList([1])},
             "metric: WithList isn't hashable, because its field 'classes' isn't: make it a frozen",

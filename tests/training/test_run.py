@@ -216,7 +216,7 @@ class Plain:
 
 
 def test_a_rule_that_is_no_pytree_is_answered_by_name_and_remedy():
-    with pytest.raises(TypeError, match=r"update: Plain is no pytree.*@jaxnn.register_node above @dataclass"):
+    with pytest.raises(TypeError, match=r"update: Plain isn't a pytree.*@jaxnn.register_node above @dataclass"):
         train(update=Plain(0.1))
     run, _ = train(update=jaxnn.register_node(Plain)(0.1))
     truth, _ = train(update=gradient_descent(0.1))

@@ -114,7 +114,7 @@ def mbgd(
         and unless exactly one of key and run is given.
     Source: PRINCIPLES B8.  NumPy twin: reference/loops.py.
 
-    >>> import jaxnn
+    >>> import jax.numpy as jnp, jaxnn
     >>> x, t = jnp.array([[0.0], [1.0], [2.0]]), jnp.array([[1.0], [3.0], [5.0]])
     >>> run, history = mbgd(jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, t), key=jax.random.key(0), epochs=500,
     ...                     batch_size=2, update=jaxnn.gradient_descent(0.2), metric=None)

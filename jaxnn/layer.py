@@ -29,9 +29,9 @@ What a layer may say of itself. All of it is optional, and beyond the methods ab
     differs_by_design    what its rule is, where it isn't meant to be the derivative of forward's values; see `Design`
     decays               the names of the params that weight decay and penalties act on; absent: "weight"
     keeping_cache()      the same layer without rematerialisation: it keeps the cache that this one recomputes (Remat)
-    start(batch, dtype)  the first carry; whoever has it is a recurrent cell, whose x and y are a `Step`
+    start(batch, dtype)  the first carry; a layer that has it is a recurrent cell, whose x and y are a `Step`
 A layer made of layers is a `Composite`, and may also have
-    in_series            True: its children are applied one after another, each to the y of the one before (Serial)
+    in_series            True: x goes to its first child, each child's y to the next; its y is the last child's (Serial)
 """
 
 import copy

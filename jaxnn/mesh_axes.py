@@ -17,7 +17,7 @@ def varying_like(tree: PyTree, others: PyTree) -> PyTree:
 
     `shard_map(check_vma=True)` tracks which values differ between devices. They have to be marked in two places:
     - `jax.grad` with respect to replicated params gives a gradient that is already summed over the devices. Here a
-      gradient is local, whoever computes it, so params are first marked as varying like the examples.
+      gradient is local, whichever function computes it, so params are first marked as varying like the examples.
     - What a loop carries must be marked at its start as it will be at its end.
     """
     axes = frozenset().union(*map(_varying, jax.tree.leaves(others)))

@@ -216,7 +216,9 @@ class Branches(_Several):
                 raise ValueError(f"{self._clash('shape', shapes)}: end them alike, or write merge='concatenate'")
             return shapes[0]
         if not all(shapes) or len({output[:-1] for output in shapes}) > 1:
-            raise ValueError(f"{self._clash('shape but for its last axis', shapes)}: end them with Reshape or Flatten")
+            raise ValueError(
+                f"{self._clash('shape except for its last axis', shapes)}: end them with Reshape or Flatten"
+            )
         return (*shapes[0][:-1], sum(output[-1] for output in shapes))
 
     def forward(self, params: tuple, state: tuple, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:

@@ -34,7 +34,7 @@ class Penalty(Protocol):
     def gradient(self, params: PyTree) -> PyTree: ...
 
 
-# Lower-case classes, as `functools.partial` is: each is used like a function, and prints as it was written.
+# Lower-case classes, like `functools.partial`: each is used as a function is, and prints as it was written.
 
 
 class _OnWeights:

@@ -5,7 +5,7 @@ an optax optimiser can take the place of one of these, and these work in an opta
 numbers are leaves: a new learning rate recompiles nothing, and `vmap` takes a whole grid of rules. Wherever a rule
 takes a learning rate eta, it also takes a schedule.
 
-Lower-case classes, as `functools.partial` is: each is used like a function, and prints as it was written.
+Lower-case classes, like `functools.partial`: each is used as a function is, and prints as it was written.
 """
 
 from dataclasses import dataclass, field, replace
@@ -286,7 +286,7 @@ class proximal_l1(_Decaying):
 
 @jax.tree_util.register_pytree_node_class
 class chain:
-    """Rules one after another: each takes what the one before made of the gradient.
+    """Rules one after another: each takes the result of the one before as its gradient.
 
     >>> chain(clip_by_global_norm(1.0), momentum(0.1))
     chain(clip_by_global_norm(limit=1.0), momentum(learning_rate=0.1, momentum=0.9))

@@ -133,7 +133,7 @@ def test_a_branch_that_has_nothing_to_give_adds_nothing():
         (
             Branches(Identity(), Flatten(), merge="concatenate"),
             (2, 3),
-            r"one shape but for its last axis, got \(2, 3\) of \[0\] .*, \(6,\) of \[1\] .*: end them with Reshape",
+            r"one shape except for its last axis, got \(2, 3\) of \[0\] .*, \(6,\) of \[1\] .*: end them with Reshape",
         ),
         (Branches(Tanh(), Tanh(), merge="concatenate"), (), r"last axis, got \(\) of \[0\]"),
     ],

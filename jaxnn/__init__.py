@@ -18,6 +18,7 @@ from jaxnn.layer import (
     Visit,
     couples_batch,
     is_composite,
+    is_layer,
     recipe,
     unwatched,
     walk,

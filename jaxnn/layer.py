@@ -185,16 +185,25 @@ def changed(layer: Any, **fields: Any) -> Any:
     return new
 
 
+def is_layer(candidate: Any) -> bool:
+    """Whether an object has a layer's methods, its own or those that a wrapper passes on.
+
+    Not by `isinstance`: from Python 3.12 on it doesn't see what `__getattr__` gives.
+    """
+    methods = "init", "output_shape", "forward", "backward"
+    return not isinstance(candidate, type) and all(callable(getattr(candidate, name, None)) for name in methods)
+
+
 def require_layer(owner: str, candidate: Any) -> None:
     """Refuse what isn't a layer, with an error that says what a layer is."""
-    if isinstance(candidate, list | tuple) and not isinstance(candidate, Layer):
+    if isinstance(candidate, list | tuple) and not is_layer(candidate):
         raise TypeError(
             f"{owner} takes layers one by one, got a {type(candidate).__name__}: write {owner}(*layers), "
             "or wrap the inner ones in Serial(...)"
         )
     if isinstance(candidate, type):
         raise TypeError(f"{owner} takes layers, got the class {candidate.__name__}: write {candidate.__name__}(...)")
-    if not isinstance(candidate, Layer):
+    if not is_layer(candidate):
         raise TypeError(
             f"{owner} takes layers, got a {type(candidate).__name__}: "
             "a layer has the methods init, output_shape, forward and backward"

@@ -22,6 +22,18 @@ class Open:
     init, output_shape, forward, backward = Gain.init, Gain.output_shape, Gain.forward, Gain.backward
 
 
+@dataclass(frozen=True)
+class PassesOn:
+    """A wrapper without a method of its own."""
+
+    wrapped: object
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name == "wrapped":
+            raise AttributeError(name)
+        return getattr(self.wrapped, name)
+
+
 def test_structure_alone_makes_a_layer():
     assert all(isinstance(case.layer, jaxnn.Layer) for case in CASES)
     assert all(is_composite(case.layer) for case in COMBINATORS)
@@ -89,6 +101,9 @@ def test_words_of_ones_own():
 def test_a_wrapper_that_hands_on_names_is_one_layer_on_every_python():
     """`isinstance` of a protocol sees what `__getattr__` gives on Python 3.11, and not from 3.12 on."""
     net = Serial(Dense(2), BatchNorm())
+    assert jaxnn.is_layer(PassesOn(net))
+    assert Serial(PassesOn(net)).output_shape((3,)) == (2,)
+    assert not jaxnn.is_layer(Serial)
     assert is_composite(net)
     assert is_composite(Gated(Gain(), Gain()))
     assert not is_composite(Transparent(net))

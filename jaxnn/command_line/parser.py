@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import jax
 
 from jaxnn.command_line import commands
-from jaxnn.command_line.config import Config
+from jaxnn.command_line.options import Config
 from jaxnn.optional import require
 
 tyro = require("tyro", "cli")

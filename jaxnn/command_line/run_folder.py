@@ -26,8 +26,8 @@ from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
 
 from jaxnn import __version__
 from jaxnn.arrays import PyTree
-from jaxnn.command_line.config import Config, Problem
 from jaxnn.command_line.json_fields import as_json, from_json
+from jaxnn.command_line.options import Config, Problem
 from jaxnn.layer import Layer
 from jaxnn.optional import require
 

@@ -17,6 +17,7 @@ from jaxnn.layer import (
     Path,
     Visit,
     changed,
+    is_layer,
     recipe,
     scope,
     unwatched,
@@ -170,8 +171,7 @@ class Recurrent:
 def _require_cell(candidate: Any) -> None:
     if isinstance(candidate, type):
         raise TypeError(f"Recurrent takes a cell, got the class {candidate.__name__}: write {candidate.__name__}(...)")
-    # Not isinstance(candidate, Cell): from Python 3.12 on that doesn't see a `start` that a wrapper passes on.
-    if not isinstance(candidate, Layer) or not hasattr(candidate, "start"):
+    if not is_layer(candidate) or not hasattr(candidate, "start"):
         raise TypeError(
             f"Recurrent takes a cell, got a {type(candidate).__name__}: a cell, such as TanhCell(n) or LSTMCell(n), "
             "has start(batch, dtype), the first carry, and a layer's methods, which take and give a Step(carry, value)"

@@ -12,7 +12,7 @@ import jax
 
 from jaxnn.arrays import PyTree
 from jaxnn.backward.visits import fold
-from jaxnn.layer import Layer, require_hashable
+from jaxnn.layer import Layer, is_layer, require_hashable
 from jaxnn.mesh_axes import varying_like
 from jaxnn.objective.losses import Loss
 
@@ -42,7 +42,7 @@ def as_custom_vjp(recipe: Any) -> Callable[..., Any]:
     """
     if isinstance(recipe, type):
         raise TypeError(f"as_custom_vjp takes a layer or a loss, got the class {recipe.__name__}: make one, with ()")
-    if isinstance(recipe, Layer):
+    if is_layer(recipe):
         require_hashable("as_custom_vjp", recipe)
         return _layer_function(recipe)
     if isinstance(recipe, Loss):

@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 import pytest
 
-from jaxnn.command_line.config import Config, Data, Network, Problem, Update
 from jaxnn.command_line.json_fields import as_json, from_json
+from jaxnn.command_line.options import Config, Data, Network, Problem, Update
 
 
 def test_a_config_survives_json():

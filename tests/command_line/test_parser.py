@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxnn.command_line import commands, parser
-from jaxnn.command_line.config import Config, Data, Network, Objective, Training, Update
+from jaxnn.command_line.options import Config, Data, Network, Objective, Training, Update
 from jaxnn.command_line.parser import main
 
 

@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 
 import jaxnn
 from jaxnn.command_line import run_folder
-from jaxnn.command_line.config import Config, Network, Problem
 from jaxnn.command_line.json_fields import as_json
+from jaxnn.command_line.options import Config, Network, Problem
 from jaxnn.command_line.run_folder import CONFIG, METRICS, PARAMS, Learned
 
 SMALL = Config(network=Network(hidden=(3,), batch_norm=True))

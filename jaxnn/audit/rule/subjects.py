@@ -22,7 +22,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from jaxnn.arrays import PyTree, is_floating_array, scaled
 from jaxnn.audit.rounding.undecorated import undecorated
-from jaxnn.layer import Design, Layer, couples_batch, walk
+from jaxnn.layer import Design, Layer, couples_batch, is_layer, walk
 from jaxnn.objective.losses import Loss
 from jaxnn.optional import require
 
@@ -168,7 +168,7 @@ def subject_of(
 
     Raises: TypeError if it is none of those above, or has the wrong number of arguments.
     """
-    if _is_layer(subject):
+    if is_layer(subject):
         return _layer(subject, arguments, key, train)
     if isinstance(subject, Loss):
         return _loss(subject, arguments)
@@ -204,12 +204,6 @@ def subject_of(
         )
     about = {"fixed": fixed, "rows": rows, "couples": couples, "declares": bool(declares)}
     return Subject(name, arguments, forward, _vjp_of(forward), names, **about)
-
-
-def _is_layer(subject: Any) -> bool:
-    """Not by `isinstance`: from Python 3.12 on that doesn't see a method which a wrapper hands on."""
-    verbs = "init", "output_shape", "forward", "backward"
-    return not isinstance(subject, type) and all(callable(getattr(subject, verb, None)) for verb in verbs)
 
 
 def _layer(layer: Layer, arguments: tuple, key: Any, train: bool) -> Subject:

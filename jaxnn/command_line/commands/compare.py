@@ -9,7 +9,7 @@ from jaxnn import audit
 from jaxnn.audit.network.comparison import require_ending
 from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
 from jaxnn.command_line.commands.setting import config_of, first_batch, prepare, setting
-from jaxnn.command_line.config import Config
+from jaxnn.command_line.options import Config
 from jaxnn.command_line.report import print_comparison
 from jaxnn.command_line.run_folder import read_params
 from jaxnn.training.run import Keys

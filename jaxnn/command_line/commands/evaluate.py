@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jaxnn.command_line.commands.setting import prepare, setting
-from jaxnn.command_line.config import Data
+from jaxnn.command_line.options import Data
 from jaxnn.command_line.report import print_facts
 from jaxnn.command_line.run_folder import read_config, read_params
 from jaxnn.training.evaluation import evaluate as evaluated

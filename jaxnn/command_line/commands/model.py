@@ -12,8 +12,8 @@ from typing import Any
 import jax
 
 from jaxnn.command_line.commands.setting import Split
-from jaxnn.command_line.config import Config, Network
-from jaxnn.layer import Layer, require_layer
+from jaxnn.command_line.options import Config, Network
+from jaxnn.layer import Layer, is_layer, require_layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.examples import checked
 
@@ -37,7 +37,7 @@ def named_model(model: str) -> Layer:
     if name not in module:
         raise ValueError(f"--model: {source} has no {name!r}: give the name of a layer or of a function that makes one")
     layer = module[name]
-    if isinstance(layer, type) or (callable(layer) and not isinstance(layer, Layer)):
+    if isinstance(layer, type) or (callable(layer) and not is_layer(layer)):
         with _blamed_on(source):
             layer = layer()
     require_layer(f"--model {model}", layer)

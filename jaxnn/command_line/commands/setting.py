@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnn.command_line.config import Config, Problem
+from jaxnn.command_line.options import Config, Problem
 from jaxnn.command_line.run_folder import read_config
 from jaxnn.data import Dataset, load
 from jaxnn.training.evaluation import Metric, accuracy

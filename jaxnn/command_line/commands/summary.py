@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
 from jaxnn.command_line.commands.setting import config_of, prepare, setting
-from jaxnn.command_line.config import Config
+from jaxnn.command_line.options import Config
 from jaxnn.command_line.report import print_layers, print_memory
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnn import audit
 from jaxnn.command_line.commands.setting import Prepared, first_batch, prepare, setting
-from jaxnn.command_line.config import Config
+from jaxnn.command_line.options import Config
 from jaxnn.command_line.report import learning_curve, print_comparison, print_facts, print_layers
 from jaxnn.command_line.run_folder import (
     LEARNING_CURVE,

@@ -10,7 +10,7 @@ import pytest
 
 from jaxnn import Dense, audit
 from jaxnn.command_line.commands.setting import prepare
-from jaxnn.command_line.config import Config, Data
+from jaxnn.command_line.options import Config, Data
 from jaxnn.command_line.parser import main
 from jaxnn.training.run import start
 from jaxnn.training.updates import gradient_descent

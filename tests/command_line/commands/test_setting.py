@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnn.command_line.commands.setting import COMPARED_ROWS, first_batch, prepare, setting
-from jaxnn.command_line.config import Config, Data, Objective, Precision, Problem, Training
+from jaxnn.command_line.options import Config, Data, Objective, Precision, Problem, Training
 from jaxnn.training.evaluation import accuracy
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.command_line import config
+from jaxnn.command_line import options
 from jaxnn.command_line.parser import main
 from jaxnn.command_line.run_folder import CONFIG, LEARNING_CURVE, METRICS, PARAMS, RESULT, read_config, read_params
 
@@ -73,7 +73,7 @@ def test_control_c_ends_after_the_epoch_with_what_was_learned(quick, tmp_path, c
             signal.raise_signal(signal.SIGINT)
         return jaxnn.mbgd(net, loss, data, run=run, **options)
 
-    monkeypatch.setattr(config, "mbgd", interrupted_in_its_second_epoch)
+    monkeypatch.setattr(options, "mbgd", interrupted_in_its_second_epoch)
     folder = tmp_path / "run"
     assert main([*quick, "--output", str(folder)]) == 0
     result = json.loads((folder / RESULT).read_text())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.command_line.config import (
+from jaxnn.command_line.options import (
     LEARNING_RATES,
     Config,
     Data,

@@ -6,7 +6,7 @@ Chain        a composite that says `in_series`
 Gated        a composite of two layers: y = sigmoid(g(x)) f(x)
 Mixture      a composite of two layers, with a number of its own that says how much of each
 Forgetful    makes its cache again in backward, as Remat does
-Transparent  a wrapper that hands on every name of what it wraps
+Transparent  a wrapper that passes on every name of what it wraps; PassesOn without a method of its own
 Scale        a leaf that says which of its params decay, with a field called `inner` too
 FromIntegers makes floating numbers of integers, in a dtype that it chooses
 """
@@ -236,8 +236,8 @@ class Forgetful(Folding):
 
 
 @dataclass(frozen=True)
-class Transparent:
-    """A wrapper that is whatever it wraps, in every word that somebody asks of it."""
+class PassesOn:
+    """A wrapper without a method of its own: it is whatever it wraps, in every word that somebody asks of it."""
 
     wrapped: Any
 
@@ -245,6 +245,11 @@ class Transparent:
         if name.startswith("__") or name == "wrapped":
             raise AttributeError(name)
         return getattr(self.wrapped, name)
+
+
+@dataclass(frozen=True)
+class Transparent(PassesOn):
+    """The same, with the protocol's methods written out."""
 
     def init(self, key, shape, dtype=None):
         return self.wrapped.init(key, shape, dtype)

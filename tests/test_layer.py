@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import pytest
-from outsiders import Center, Forgetful, Gain, Gated, Listed, Transparent
+from outsiders import Center, Forgetful, Gain, Gated, Listed, PassesOn, Transparent
 from table import CASES, COMBINATORS
 
 import jaxnn
@@ -20,18 +20,6 @@ class Open:
     inner: float = 1.0
 
     init, output_shape, forward, backward = Gain.init, Gain.output_shape, Gain.forward, Gain.backward
-
-
-@dataclass(frozen=True)
-class PassesOn:
-    """A wrapper without a method of its own."""
-
-    wrapped: object
-
-    def __getattr__(self, name):
-        if name.startswith("__") or name == "wrapped":
-            raise AttributeError(name)
-        return getattr(self.wrapped, name)
 
 
 def test_structure_alone_makes_a_layer():

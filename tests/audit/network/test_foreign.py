@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import DictKey
+from outsiders import PassesOn, Transparent
 
 import jaxnn
 from jaxnn import Backward, Folded, Forward, Init
@@ -104,35 +105,6 @@ class Noise:
         return Backward(None, self.factor * cache * dy)
 
 
-@dataclass(frozen=True)
-class Transparent:
-    """A wrapper that hands on all names, so that what it wraps looks out of it; without a with_children of its own."""
-
-    wrapped: Any
-
-    def __getattr__(self, name):
-        if name.startswith("__") or name == "wrapped":
-            raise AttributeError(name)
-        return getattr(self.wrapped, name)
-
-
-@dataclass(frozen=True)
-class Named(Transparent):
-    """The same, with the protocol's methods written out: from Python 3.12 on, `isinstance` sees no others."""
-
-    def init(self, key, shape, dtype=None):
-        return self.wrapped.init(key, shape, dtype)
-
-    def output_shape(self, shape):
-        return self.wrapped.output_shape(shape)
-
-    def forward(self, params, state, x, *, key=None, train=False):
-        return self.wrapped.forward(params, state, x, key=key, train=train)
-
-    def backward(self, params, cache, dy):
-        return self.wrapped.backward(params, cache, dy)
-
-
 class Doubled(jaxnn.Dense):
     """Its rule is wrong in dx."""
 
@@ -205,14 +177,14 @@ def test_a_key_in_the_state(factor):
     assert [(rule.path, rule.tensor) for rule in comparison.wrong] == ([] if factor == 1 else [("[1]", "dx")])
 
 
-@pytest.mark.parametrize(("kind", "dense"), [(Transparent, jaxnn.Dense), (Transparent, Doubled), (Named, Doubled)])
+@pytest.mark.parametrize(("kind", "dense"), [(PassesOn, jaxnn.Dense), (PassesOn, Doubled), (Transparent, Doubled)])
 def test_a_wrapper_around_a_composite_is_one_layer(kind, dense):
     block = jaxnn.Serial(jaxnn.Dense(4), dense(3))
-    net, path = (kind(block), "") if kind is Transparent else (jaxnn.Serial(jaxnn.Tanh(), kind(block)), "[1]")
+    net, path = (kind(block), "") if kind is PassesOn else (jaxnn.Serial(jaxnn.Tanh(), kind(block)), "[1]")
     assert inspect.getattr_static(kind(block), "with_children", None) is None
     comparison = compared(net, every_rule=True)
     params = {f"{path}[{i}].{name}" for i in range(2) for name in ("weight", "bias")}
-    layers = {"the network"} if kind is Transparent else {"[0]", "[1]"}
+    layers = {"the network"} if kind is PassesOn else {"[0]", "[1]"}
     assert names(comparison) == params | {"x"} | {f"error term of {layer}" for layer in layers}
     assert comparison.ok is (dense is jaxnn.Dense)
     assert {rule.path for rule in comparison.wrong} == (set() if dense is jaxnn.Dense else {path})
@@ -244,7 +216,7 @@ CHECKED = {
     "composite": (lambda factor: gated(factor)),
     "leaf": (lambda factor: Scale(factor=factor)),
     "key in the state": (lambda factor: jaxnn.Serial(Noise(factor), jaxnn.Dense(2))),
-    "wrapper": (lambda factor: Transparent(jaxnn.Serial(jaxnn.Dense(2), Scale(factor=factor)))),
+    "wrapper": (lambda factor: PassesOn(jaxnn.Serial(jaxnn.Dense(2), Scale(factor=factor)))),
 }
 
 

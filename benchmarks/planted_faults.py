@@ -330,7 +330,7 @@ FAULTS = [
     ),
     Fault(
         "log",
-        "the log has one line, of the last epoch",
+        "a log that is there is overwritten",
         "training/fit.py",
         '.open("a", encoding="utf-8")',
         '.open("w", encoding="utf-8")',

@@ -18,6 +18,8 @@ import pytest
 from gradients import error, normal_like, rounding_scale
 from table import FORMS, LOSSES, RECURRENT
 
+from jaxnn import MaxPool, ReLU, is_composite, walk
+
 TYPES = ["bfloat16", "float16"]
 # A term of an LSTM's gradient has the most: an error term, a gate, the slope of another one, and what enters the cell.
 FACTORS = 4
@@ -45,9 +47,18 @@ def allowed(n_terms, dtype):
     return FACTORS * math.sqrt(n_terms) * float(jnp.finfo(dtype).eps) / 2
 
 
+def chooses_among_given_numbers(case):
+    """Not a maximum, nor a kink, of numbers that were computed: rounded, another may be the largest, and its gradient
+    another's. By themselves these layers are given the same numbers in both types, and choose alike.
+    """
+    return not is_composite(case.layer) or not any(isinstance(layer, MaxPool | ReLU) for _, layer in walk(case.layer))
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("case", [*FORMS, RECURRENT[4], RECURRENT[8]], ids=str)
+@pytest.mark.parametrize(
+    "case", list(filter(chooses_among_given_numbers, [*FORMS, RECURRENT[4], RECURRENT[8]])), ids=str
+)
 def test_layers(case, dtype):
     dtype, point = jnp.dtype(dtype), case.point()
     point = rounded(point._replace(key=()), dtype)._replace(key=point.key)

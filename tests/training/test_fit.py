@@ -115,6 +115,8 @@ def test_the_log_has_a_line_an_epoch(tmp_path):
     np.testing.assert_allclose([row["loss"] for row in rows], fitted.history.loss)
     assert rows[0]["examples_per_second"] > 0
     assert "validation_loss" not in rows[0]
+    jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), run=fitted.run, epochs=1, log=log, **GIVEN)  # it is appended to
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3, 4]
 
 
 def test_a_loss_that_diverges_ends_the_run_and_the_log_is_still_json(tmp_path):

@@ -264,6 +264,11 @@ def couples_batch(net: Layer) -> bool:
     return any(getattr(layer, "couples_batch", False) for _, layer in walk(net))
 
 
+def plain_step(key: Any) -> Any:
+    """A step of a path as a plain int or name: 0 for jax's `SequenceKey(0)`."""
+    return next((getattr(key, name) for name in ("idx", "name", "key") if hasattr(key, name)), key)
+
+
 def scope(key: Any, layer: Any) -> AbstractContextManager:
     """The name of a child in a profile, such as `Dense[0]`; nested scopes make up its path."""
     return jax.named_scope(f"{type(layer).__name__}{keystr((key,))}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxnn.layer import Layer, Path, hands_on_children, is_composite, says
+from jaxnn.layer import Layer, Path, hands_on_children, is_composite, plain_step, says
 
 
 def mapped(net: Any, function: Callable[[Layer], Layer], *, opaque: bool = False) -> Layer:
@@ -40,8 +40,8 @@ def replaced(net: Any, path: Path, layer: Layer) -> Layer:
     """
     if not path:
         return layer
-    step, *rest = map(_step, path)
-    children = [(_step(key), child) for key, child in net.children] if hands_on_children(net) else []
+    step, *rest = map(plain_step, path)
+    children = [(plain_step(key), child) for key, child in net.children] if hands_on_children(net) else []
     if step not in [key for key, _ in children]:
         known = f"its steps are {', '.join(repr(key) for key, _ in children)}" if children else "it is one layer"
         raise KeyError(f"replaced: {net} has no layer at {step!r}: {known}")
@@ -79,8 +79,3 @@ def own_copy(layer: Any, word: str, *arguments: Any) -> Layer:
             "which gives the same wrapper around the other layer"
         )
     return getattr(layer, word)(*arguments)
-
-
-def _step(key: Any) -> Any:
-    """A step of a path as a plain int or name: 0 for jax's `SequenceKey(0)`."""
-    return next((getattr(key, name) for name in ("idx", "name", "key") if hasattr(key, name)), key)

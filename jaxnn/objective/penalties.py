@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import STATIC, PyTree, added, params_dtype, register_node, zeros_like
-from jaxnn.layer import Layer, Path, recipe, walk
+from jaxnn.layer import Layer, Path, plain_step, recipe, walk
 
 Mask = Callable[[PyTree], PyTree]
 
@@ -37,8 +37,8 @@ class Penalty(Protocol):
 # Lower-case classes, like `functools.partial`: each is used as a function is, and prints as it was written.
 
 
-class _OnWeights:
-    """What the penalties here share: the params that they are for."""
+class OnWeights:
+    """What penalties and update rules share that treat weights differently from other params: `mask` says which."""
 
     def of_network(self: Any, net: Layer) -> Any:
         return self if self.mask is not None else replace(self, mask=decay_mask(net))
@@ -46,7 +46,7 @@ class _OnWeights:
 
 @register_node
 @dataclass(frozen=True)
-class l2(_OnWeights):
+class l2(OnWeights):
     """lambda/2 sum W^2 over the weights (see above); its gradient is lambda W.
 
     Raises: ValueError if params have no weight.
@@ -65,12 +65,12 @@ class l2(_OnWeights):
         return _over_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) / 2 * jnp.sum(jnp.square(w)), params)
 
     def gradient(self, params: PyTree) -> PyTree:
-        return at_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * w, params)
+        return _at_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * w, params)
 
 
 @register_node
 @dataclass(frozen=True)
-class l1(_OnWeights):
+class l1(OnWeights):
     """lambda sum |W| over the weights (see above); its gradient is lambda sign(W), 0 where W is 0.
 
     Raises: ValueError if params have no weight.
@@ -85,7 +85,7 @@ class l1(_OnWeights):
         return _over_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * jnp.sum(jnp.sign(w) * w), params)
 
     def gradient(self, params: PyTree) -> PyTree:
-        return at_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * jnp.sign(w), params)
+        return _at_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * jnp.sign(w), params)
 
 
 NAMES = ("weight",)
@@ -126,12 +126,8 @@ def _marked(path: Path, node: PyTree, names: tuple[str, ...], said: Mapping[Path
     names = getattr(type(node), "decays", NAMES if path in said else names) if own is None else own
     children, structure = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda other: other is not node)
     if children and children[0][1] is node:  # a leaf
-        return bool(path) and _name(path[-1]) in names
+        return bool(path) and plain_step(path[-1]) in names
     return structure.unflatten([_marked((*path, *step), child, names, said) for step, child in children])
-
-
-def _name(key: Any) -> Any:
-    return next((getattr(key, name) for name in ("name", "key") if hasattr(key, name)), None)
 
 
 def penalty_value(penalty: PyTree, params: PyTree) -> jax.Array:
@@ -156,9 +152,13 @@ def penalties(penalty: Any) -> tuple:
 
 
 def penalty_of(penalty: Any, net: Layer) -> PyTree:
-    """The penalties, each made for the network's params if it has `of_network`."""
-    terms = tuple(term.of_network(net) if hasattr(term, "of_network") else term for term in penalties(penalty))
-    return terms or None
+    """The penalties, each `for_network`."""
+    return tuple(for_network(term, net) for term in penalties(penalty)) or None
+
+
+def for_network(part: Any, net: Layer) -> Any:
+    """A penalty or an update rule, made for the network's params if it has `of_network`."""
+    return part.of_network(net) if hasattr(part, "of_network") else part
 
 
 def mask_for(owner: Any, params: PyTree) -> PyTree:
@@ -183,7 +183,7 @@ def _over_weights(penalty: Any, f: Callable[[jax.Array], jax.Array], params: PyT
     return sum(values[1:], values[0]) if values else jnp.zeros((), params_dtype(params))
 
 
-def at_weights(owner: Any, f: Callable[[jax.Array], jax.Array], params: PyTree) -> PyTree:
+def _at_weights(owner: Any, f: Callable[[jax.Array], jax.Array], params: PyTree) -> PyTree:
     """f(w) for the weights, 0 in place of all other params."""
     return jax.tree.map(
         lambda leaf, is_weight: f(leaf) if is_weight else jnp.zeros_like(leaf), params, mask_for(owner, params)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, Shape, Static
 from jaxnn.layer import Layer, require_layer
-from jaxnn.training.updates import UpdateRule, rule_of
+from jaxnn.objective.penalties import for_network
+from jaxnn.training.updates import UpdateRule
 
 
 class Keys(NamedTuple):
@@ -89,11 +90,11 @@ def as_argument(update: Any, net: Layer) -> Any:
     Raises: TypeError if it isn't a rule, or not a pytree.
     """
     if isinstance(update, Static):
-        return Static(rule_of(update.value, net))
+        return Static(for_network(update.value, net))
     if not hasattr(update, "init") or not hasattr(update, "update"):
         raise TypeError(f"update should be an update rule such as gradient_descent(0.1), got a {type(update).__name__}")
     require_node("update", update)
-    update = rule_of(update, net)
+    update = for_network(update, net)
     if any(callable(leaf) for leaf in jax.tree.leaves(update)):
         return Static(update)
     return real(update)

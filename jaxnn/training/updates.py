@@ -8,7 +8,7 @@ takes a learning rate eta, it also takes a schedule.
 Lower-case classes, like `functools.partial`: each is used as a function is, and prints as it was written.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxnn.arrays import STATIC, PyTree, added, norm, register_node, scaled, zeros_like
 from jaxnn.layer import Layer
-from jaxnn.objective.penalties import Mask, decay_mask, mask_for
+from jaxnn.objective.penalties import Mask, OnWeights, for_network, mask_for
 
 
 class UpdateRule(Protocol):
@@ -37,13 +37,6 @@ class RuleState(NamedTuple):
     step: Any = None
     velocity: PyTree = None
     second_moment: PyTree = None
-
-
-class _Decaying:
-    """What rules share that treat weights differently; `penalties` says which params are weights."""
-
-    def of_network(self: Any, net: Layer) -> Any:
-        return self if self.mask is not None else replace(self, mask=decay_mask(net))
 
 
 @register_node
@@ -141,7 +134,7 @@ class adam:
 
 @register_node
 @dataclass(frozen=True)
-class adamw(_Decaying):
+class adamw(OnWeights):
     """Adam, with the weights' decay apart from it: update = -eta (m^ / (sqrt(s^) + epsilon) + lambda W).
 
     The decay doesn't pass through Adam's averages, which would scale it away (an l2 penalty's does).
@@ -175,7 +168,7 @@ class adamw(_Decaying):
 
 @register_node
 @dataclass(frozen=True)
-class weight_decay(_Decaying):
+class weight_decay(OnWeights):
     """g <- g + lambda W, on weights alone (see `adamw`). Before the rule: chain(weight_decay(1e-4), momentum(0.1)).
 
     With plain gradient descent this is W <- (1 - eta lambda) W - eta g, and the same as the penalty l2(lambda); for
@@ -252,7 +245,7 @@ class clip_by_global_norm:
 
 @register_node
 @dataclass(frozen=True)
-class proximal_l1(_Decaying):
+class proximal_l1(OnWeights):
     """W <- S(W + update), S(w) = sign(w) max(|w| - eta lambda, 0), on weights alone: exact zeros.
 
     The step of the penalty lambda sum |W| where its gradient, lambda sign(W), would jump back and forth over 0. Put it
@@ -296,7 +289,7 @@ class chain:
         self.rules = rules
 
     def of_network(self, net: Layer) -> "chain":
-        return chain(*(rule_of(rule, net) for rule in self.rules))
+        return chain(*(for_network(rule, net) for rule in self.rules))
 
     def init(self, params: PyTree) -> tuple:
         return tuple(rule.init(params) for rule in self.rules)
@@ -323,11 +316,6 @@ class chain:
 
     def __repr__(self) -> str:
         return f"chain({', '.join(map(repr, self.rules))})"
-
-
-def rule_of(rule: Any, net: Layer) -> Any:
-    """A rule, made for the network's params if it has `of_network`."""
-    return rule.of_network(net) if hasattr(rule, "of_network") else rule
 
 
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:

@@ -39,7 +39,7 @@ def recipes():
                 and not name.startswith("_")
                 and not getattr(value, "_is_protocol", False)
                 and not issubclass(value, tuple)
-                and value is not penalties.decay_mask  # a question about params, and no part of a recipe
+                and value not in (penalties.decay_mask, penalties.OnWeights)  # which params, and what l1 and l2 share
             ):
                 yield value
 

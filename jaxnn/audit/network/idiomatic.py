@@ -51,6 +51,7 @@ from jaxnn.objective.losses import (
     LossForward,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
+    n_classes,
 )
 
 Function = Callable[..., tuple[PyTree, PyTree]]
@@ -310,6 +311,9 @@ class IdiomaticLoss:
 
     def check(self, target: Any, output_shape: Any) -> None:
         self.loss.check(target, output_shape)
+
+    def n_classes(self, target: Any, output_shape: Any) -> int | None:
+        return n_classes(self.loss, target, output_shape)
 
 
 def idiomatic(net: Layer) -> Layer:

@@ -85,3 +85,14 @@ def test_what_the_table_does_not_know_stays():
 
     assert idiomatic(Mine(3)) == Mine(3)
     assert idiomatic_loss("loss") == "loss"
+
+
+def test_labels_are_checked_as_by_the_loss_itself():
+    """A loop asks the loss how many classes there are; JAX would give a label out of range a row of zeros."""
+    net, labels = jaxnn.Dense(3), np.array([0, 3])
+    for loss in (jaxnn.SoftmaxCrossEntropy(), idiomatic_loss(jaxnn.SoftmaxCrossEntropy())):
+        with pytest.raises(ValueError, match="labels should be 0 to 2.*got 0 to 3"):
+            jaxnn.bgd(
+                net, loss, (np.ones((2, 2)), labels), key=jax.random.key(0), epochs=1, gradient=jaxnn.autodiff,
+                update=jaxnn.gradient_descent(0.1),
+            )  # fmt: skip

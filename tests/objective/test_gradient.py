@@ -191,7 +191,15 @@ def without_metadata(program):
     return re.sub(r"%[\w.-]+", lambda name: f"%{numbers.setdefault(name[0], len(numbers))}", text)
 
 
-def test_layers_have_names_in_a_profile_by_path_and_direction_that_cost_nothing(monkeypatch):
+@pytest.fixture
+def kept_by_name():
+    """A folder of compiled programs looks a program up without its names, and would give one with others back."""
+    jax.config.update("jax_compilation_cache_include_metadata_in_key", True)
+    yield
+    jax.config.update("jax_compilation_cache_include_metadata_in_key", False)
+
+
+def test_layers_have_names_in_a_profile_by_path_and_direction_that_cost_nothing(monkeypatch, kept_by_name):
     """The compiled program is the same without them, but for metadata."""
     inner = jaxnn.Repeat(jaxnn.Residual(jaxnn.Remat(Serial(jaxnn.LayerNorm(), Dense(4)))), 2)
     branches = jaxnn.Branches(jaxnn.Conv2D(4), jaxnn.Conv2D(4, 1))

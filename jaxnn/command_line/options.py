@@ -5,9 +5,11 @@ update rule and the loop. The strings under the fields are the command line's he
 """
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
+
+import jax
 
 from jaxnn.arrays import PyTree, Shape
 from jaxnn.networks.combinators import Serial
@@ -25,6 +27,7 @@ from jaxnn.objective.penalties import l1, l2
 from jaxnn.training import schedules
 from jaxnn.training.augment import Augment, named
 from jaxnn.training.fit import early_stopping
+from jaxnn.training.links import clip_by_global_norm, clip_by_norm, clip_by_value, weight_decay
 from jaxnn.training.loops import bgd, mbgd, sgd
 from jaxnn.training.parallel import data_parallel
 from jaxnn.training.updates import (
@@ -32,13 +35,9 @@ from jaxnn.training.updates import (
     adam,
     adamw,
     chain,
-    clip_by_global_norm,
-    clip_by_norm,
-    clip_by_value,
     gradient_descent,
     momentum,
     nesterov,
-    weight_decay,
 )
 
 
@@ -87,7 +86,6 @@ class Network:
     """Batch normalisation before each hidden activation."""
 
     def net(self, n_out: int, scale: float) -> Serial:
-        self._require_used()
         if self.architecture == "resnet":
             return resnet(self.depth, n_out, width=self.width, scale=scale)
         if self.architecture == "lenet5":
@@ -124,23 +122,6 @@ class Network:
                 return f"cnn {'-'.join(map(str, (*self.channels, *self.hidden_sizes, n_out)))}, {self.activation}"
         return f"{'-'.join(map(str, (n_in, *self.hidden_sizes, n_out)))}, {self.activation}"
 
-    def _require_used(self) -> None:
-        """Raises: ValueError for an option that this architecture doesn't have."""
-        used = {*USED[self.architecture], "architecture"}
-        for option in fields(self):
-            if option.name not in used and getattr(self, option.name) != option.default:
-                flag = f"--{option.name.replace('_', '-')}"
-                raise ValueError(f"{flag} isn't for --architecture {self.architecture}: leave it out")
-
-
-_PERCEPTRON = ("hidden", "activation", "output_activation", "init", "dropout", "batch_norm")
-USED: dict[str, tuple[str, ...]] = {
-    "mlp": _PERCEPTRON,
-    "cnn": ("channels", *_PERCEPTRON),
-    "lenet5": ("activation",),
-    "resnet": ("depth", "width"),
-}
-
 
 @dataclass(frozen=True)
 class Objective:
@@ -165,8 +146,6 @@ class Objective:
         return self.loss in ("softmax-cross-entropy", "sigmoid-cross-entropy")
 
     def loss_function(self) -> Loss:
-        if self.label_smoothing and not self.of_classes:
-            raise ValueError(f"--label-smoothing is for the cross-entropies: leave it out of {self.loss}")
         match self.loss:
             case "half-squared-error":
                 return HalfSquaredError()
@@ -277,6 +256,9 @@ class Training:
     """Mini-batch, batch (all examples a step) or stochastic (one a step) gradient descent."""
     batch_size: int = 8
     """Examples in each step (mbgd)."""
+    remainder: Literal["step", "drop", "merge"] | None = None
+    """What becomes of the examples after an epoch's whole batches (mbgd): a smaller step, none, or a larger last step.
+    None means a step, but merge where it would have one example and there is batch normalisation."""
     epochs: int = 30
     """Passes over the training examples, at most."""
     patience: int | None = None
@@ -290,6 +272,12 @@ class Training:
     seed: int = 0
     """For everything random: initial weights, order of the examples, dropout, augmentation."""
 
+    def key(self) -> jax.Array:
+        """Raises: ValueError for a seed of more than 32 bits, of which JAX would use 32."""
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed should be in 0 ... {2**32 - 1:,}, got {self.seed}")
+        return jax.random.key(self.seed)
+
     def loop_function(self) -> Any:
         loop = {"mbgd": mbgd, "bgd": bgd, "sgd": sgd}[self.loop]
         if _positive("--devices", self.devices) == 1:
@@ -299,7 +287,8 @@ class Training:
     def options(self) -> dict[str, Any]:
         """The loop's own keyword arguments."""
         gradient = backprop if self.gradient == "backprop" else autodiff
-        return {"gradient": gradient, **({"batch_size": self.batch_size} if self.loop == "mbgd" else {})}
+        batches = {"batch_size": self.batch_size, "remainder": self.remainder or "step"} if self.loop == "mbgd" else {}
+        return {"gradient": gradient, **batches}
 
     def rows_a_step(self, n_examples: int) -> int:
         if self.loop == "mbgd" and _positive("--batch-size", self.batch_size) > n_examples:
@@ -311,7 +300,8 @@ class Training:
 
     def n_steps(self, n_examples: int) -> int:
         """Steps of a whole run, without early stopping."""
-        return _positive("--epochs", self.epochs) * math.ceil(n_examples / self.rows_a_step(n_examples))
+        steps, rest = divmod(n_examples, self.rows_a_step(n_examples))
+        return _positive("--epochs", self.epochs) * (steps + (rest > 0 and self.remainder in (None, "step")))
 
     def stopping(self) -> early_stopping | None:
         if self.patience is None:
@@ -355,6 +345,14 @@ class Config:
         if self.network.has_batch_norm and batch_of_one:
             raise ValueError("batch normalisation takes the variance over a step's examples: give a step more than one")
         return self.network.net(problem.n_out, problem.scale)
+
+    def for_examples(self, n: int) -> "Config":
+        """A copy for a set of n examples: a last step of one of them is no batch to normalise, and is merged."""
+        training = self.training
+        lonely = training.loop == "mbgd" and 1 < training.batch_size < n and n % training.batch_size == 1
+        if training.remainder is None and lonely and self.network.has_batch_norm:
+            return replace(self, training=replace(training, remainder="merge"))
+        return self
 
     def resolved(self) -> "Config":
         """A copy with the defaults that depend on the update rule filled in, so that its file is complete."""

@@ -11,6 +11,7 @@ Nothing is pickled and nothing is evaluated: the network is built again from the
 
 import json
 import math
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -92,7 +93,27 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON, in which NaN and infinity are null: it has neither."""
-    path.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(_finite(content), indent=2) + "\n"
+    with whole(path) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file, so that it is there whole or not at all: beside its place, into which it is then moved.
+
+    Raises: OSError that names the file, whatever the system says.
+    """
+    new = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        yield new
+        with new.open("rb+") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise OSError(f"{path} can't be written: {error.strerror or error}") from error
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def write_config(folder: Path, config: Config, problem: Problem) -> None:
@@ -110,7 +131,7 @@ def read_config(folder: Path) -> tuple[Config, Problem]:
         raise FileNotFoundError(f"{folder} isn't a run's folder, it has no {CONFIG}: give a folder that train wrote")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} isn't JSON ({error}): train again") from error
     if not isinstance(content, dict) or not {"config", "problem"} <= set(content):
         raise ValueError(f"{path} should have a config and a problem: give a folder that this version's train wrote")
@@ -125,7 +146,8 @@ def write_params(folder: Path, net: Layer, config: Config, learned: Learned) -> 
     arrays = {name: np.array(leaf, order="C") for name, leaf in arrays.items()}
     # One entry: safetensors writes several in no fixed order, and equal runs should give equal bytes.
     metadata = {METADATA: json.dumps({"network": repr(net), "config": as_json(config), "versions": versions()})}
-    require("safetensors.numpy", "cli").save_file(arrays, folder / PARAMS, metadata=metadata)
+    with whole(folder / PARAMS) as new:
+        new.write_bytes(require("safetensors.numpy", "cli").save(arrays, metadata=metadata))
 
 
 def read_params(folder: Path, net: Layer, problem: Problem) -> Learned:
@@ -140,8 +162,10 @@ def read_params(folder: Path, net: Layer, problem: Problem) -> Learned:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            if not isinstance(metadata, dict):
+                raise ValueError(f"its metadata isn't an object but a {type(metadata).__name__}")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it isn't a dict)
-    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
+    except (safetensors.SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} isn't a whole safetensors file ({error}): train again") from error
     expected, structure = _by_name(Learned(*jax.eval_shape(lambda: net.init(jax.random.key(0), problem.shape))))
     _require_equal(path, "network", repr(net), metadata.get("network"))

@@ -1,6 +1,9 @@
 """Data sets of your own: `numpy.savez("mine.npz", x_train=..., y_train=..., x_test=..., y_test=...)`."""
 
+import lzma
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,7 +17,10 @@ Split = tuple[np.ndarray, np.ndarray]
 SPLITS = ("train", "validation", "test")
 
 # What zipfile, zlib and NumPy raise for members that are damaged, encrypted, pickled or compressed in other ways
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, MemoryError)
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, SyntaxError, EOFError, OSError,
+    ValueError, TypeError, KeyError, OverflowError, RecursionError, RuntimeError, MemoryError,
+)  # fmt: skip
 
 
 def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[str, Split]:
@@ -90,10 +96,10 @@ def _targets(y: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _require_fit(split: str, x: np.ndarray, y: np.ndarray, train: Split, path: Path) -> None:
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or x.size == 0 or y.size == 0:
         raise ValueError(
             f"{path} has x_{split} of the shape {x.shape} and y_{split} of {y.shape}: "
-            f"expected one row for each example in both, and at least one; save them with equal lengths"
+            f"expected one row for each example in both, at least one, and no axis of length 0; save them so"
         )
     for name, array, trained in zip("xy", (x, y), train, strict=True):
         if (array.dtype, array.shape[1:]) != (trained.dtype, trained.shape[1:]):

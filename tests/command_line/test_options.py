@@ -98,8 +98,6 @@ def test_every_loss_takes_labels_or_numbers(loss):
     else:
         loss_function.check(np.zeros((5, 3)), (3,))
         assert n_classes(loss_function, np.zeros((5, 3)), (3,)) is None
-        with pytest.raises(ValueError, match=f"--label-smoothing is for the cross-entropies: leave it out of {loss}"):
-            replace(objective, label_smoothing=0.1).loss_function()
 
 
 def test_loops_and_their_steps():
@@ -108,7 +106,8 @@ def test_loops_and_their_steps():
     assert isinstance(shared, partial)
     assert (shared.func, shared.args, shared.keywords) == (jaxnn.data_parallel, (jaxnn.mbgd,), {"devices": 2})
     assert [Training(loop, batch_size=30, epochs=2).n_steps(100) for loop in ("mbgd", "bgd", "sgd")] == [8, 2, 200]
-    assert Training(gradient="autodiff").options() == {"gradient": jaxnn.autodiff, "batch_size": 8}
+    assert Training(gradient="autodiff").options() == {"gradient": jaxnn.autodiff, "batch_size": 8, "remainder": "step"}
+    assert [Training(remainder=word, epochs=2).n_steps(17) for word in (None, "step", "drop", "merge")] == [6, 6, 4, 4]
     assert Training("bgd").options() == {"gradient": jaxnn.backprop}
     assert Training().stopping() is None
     assert Training(patience=3).stopping() == jaxnn.early_stopping(3, 0.0)
@@ -167,16 +166,15 @@ def test_every_architecture_is_a_model(network, expected, title):
     assert network.title(784, 10) == title
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (Network("lenet5", hidden=(3,)), "--hidden isn't for --architecture lenet5: leave it out"),
-        (Network(channels=(3,)), "--channels isn't for --architecture mlp"),
-        (Network("resnet", batch_norm=True), "--batch-norm isn't for --architecture resnet"),
-        (Network("resnet", depth=9), r"depth should be 6 n \+ 2"),
-    ],
-    ids=str,
-)
-def test_options_that_an_architecture_does_not_have(network, message):
-    with pytest.raises(ValueError, match=message):
-        network.net(10, 1.0)
+def test_a_resnet_has_6n_and_2_layers():
+    with pytest.raises(ValueError, match=r"depth should be 6 n \+ 2"):
+        Network("resnet", depth=9).net(10, 1.0)
+
+
+def test_a_last_batch_of_one_is_merged_under_batch_normalisation():
+    """1,257 training digits are 157 batches of 8 and one more."""
+    config = Config(network=Network(batch_norm=True))
+    assert config.for_examples(1257).training.remainder == "merge"
+    given = replace(config, training=Training(remainder="drop"))
+    for same, n in ((config, 1258), (Config(), 1257), (given, 1257), (config, 8), (config, 1)):
+        assert same.for_examples(n) is same

@@ -151,3 +151,33 @@ def test_a_folder_stays_after_an_error_if_an_epoch_was_finished(tmp_path, metric
 def test_json_knows_no_nan(tmp_path):
     run_folder.write_json(tmp_path / "a.json", {"a": float("nan"), "b": {"c": float("inf"), "d": [1]}})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": None, "b": {"c": None, "d": [1]}}
+
+
+def test_a_file_is_there_whole_or_not_at_all(folder, monkeypatch):
+    """A disk that is full leaves what was there before, and says which file it is about."""
+    before = (folder / PARAMS).read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_folder.os, "fsync", full)
+    with pytest.raises(OSError, match=r"config\.json can't be written: No space left on device"):
+        run_folder.write_json(folder / CONFIG, {"config": 1})
+    assert run_folder.read_config(folder) == (SMALL, PROBLEM)
+    assert (folder / PARAMS).read_bytes() == before
+    assert not list(folder.glob("*.part*"))
+
+
+@pytest.mark.parametrize("metadata", ["[]", "3", "null", "[" * 100_000])
+def test_metadata_that_is_no_object_is_refused(folder, metadata):
+    with safe_open(folder / PARAMS, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(arrays, folder / PARAMS, metadata={"jaxnn": metadata})
+    with pytest.raises(ValueError, match=r"params\.safetensors isn't a whole safetensors file"):
+        run_folder.read_params(folder, NET, PROBLEM)
+
+
+def test_nested_json_is_refused(folder):
+    (folder / CONFIG).write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"config\.json isn't JSON"):
+        run_folder.read_config(folder)

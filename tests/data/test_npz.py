@@ -76,7 +76,7 @@ def test_other_keys_are_refused(path, keys):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x_train": X, "y_train": Y[:5]}, r"x_train of the shape \(6, 2\) and y_train of \(5,\).*equal lengths"),
+        ({"x_train": X, "y_train": Y[:5]}, r"x_train of the shape \(6, 2\) and y_train of \(5,\).*at least one"),
         ({"x_train": X[:0], "y_train": Y[:0]}, "at least one"),
         ({"x_train": np.float32(1), "y_train": np.float32(1)}, r"x_train of the shape \(\) and y_train of \(\)"),
         ({"x_train": X, "y_train": np.float32(1)}, r"y_train of \(\)"),
@@ -159,4 +159,24 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(path):
 
 def test_a_missing_file_says_so(path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*mine\.npz: give the path"):
+        npz.read(path)
+
+
+@pytest.mark.parametrize("shape", [(6, 0), (6, 2, 0)])
+def test_examples_without_numbers_are_refused(path, shape):
+    np.savez(path, x=np.zeros(shape), y=np.arange(6))
+    with pytest.raises(ValueError, match="no axis of length 0"):
+        npz.read(path)
+
+
+@pytest.mark.parametrize(
+    "header", [b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999,), }", b"(((("]
+)
+def test_a_header_that_is_no_header_is_refused(path, header):
+    """NumPy's own errors for these are OverflowError and tokenize.TokenError."""
+    content = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", content)
+        archive.writestr("y.npy", content)
+    with pytest.raises(ValueError, match="can't be read as .npz"):
         npz.read(path)

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-
 from jaxnn import audit
 from jaxnn.audit.network.comparison import require_ending
 from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
-from jaxnn.command_line.commands.setting import config_of, first_batch, prepare, setting
+from jaxnn.command_line.commands.setting import config_of, first_batch, prepare, require_room, setting
 from jaxnn.command_line.options import Config
 from jaxnn.command_line.report import print_comparison
 from jaxnn.command_line.run_folder import read_params
@@ -37,7 +35,8 @@ def compare(
         prepared = prepare(config, problem)
         net = config.net(prepared.problem) if model is None else named_model(model)
         loss, batch = config.objective.loss_function(), first_batch(config, prepared, rows)
-        keys = Keys.of(jax.random.key(config.training.seed))
+        keys = Keys.of(config.training.key())
+        require_room(net, prepared)
         if model is not None:
             require_fit(model, net, batch, prepared.name, loss)
         if run is not None:

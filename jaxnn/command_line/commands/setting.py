@@ -1,5 +1,6 @@
 """What every command sets up: precision, devices, and the data in the form that the network wants."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -9,12 +10,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxnn.arrays import n_bytes, size
+from jaxnn.command_line.effects import require_effective
 from jaxnn.command_line.options import Config, Problem
 from jaxnn.command_line.run_folder import read_config
 from jaxnn.data import Dataset, load
+from jaxnn.layer import Layer, init_of
 from jaxnn.training.evaluation import Metric, accuracy
 
 Split = tuple[np.ndarray, np.ndarray]
+MOST_DEVICES = 512  # that a CPU is split into: each has threads of its own
 COMPARED_ROWS = 32  # for two gradients and sixteen probes in float64, where XLA has no fast convolution on a CPU
 
 
@@ -36,6 +41,7 @@ def config_of(run: Path | None, config: Config) -> tuple[Config, Problem | None]
     Raises: ValueError if both are given; what `read_config` raises.
     """
     if run is None:
+        require_effective(config)
         return config, None
     if config != Config():
         raise ValueError("a run has its own options: give either its folder or options")
@@ -56,9 +62,25 @@ def setting(config: Config) -> Iterator[None]:
 
 def _start_devices(n_devices: int) -> None:
     """Split the CPU into that many devices, unless JAX has started or was given a number already."""
+    if n_devices > MOST_DEVICES:
+        raise ValueError(f"--devices should be at most {MOST_DEVICES}, got {n_devices}")
     if n_devices > 1 and jax.config.values["jax_num_cpu_devices"] < 1:
         with suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", n_devices)
+
+
+def require_room(net: Layer, prepared: Prepared) -> None:
+    """Raises: ValueError for a network whose params alone are more than this machine's memory. Nothing is computed."""
+    made = jax.eval_shape(lambda key: init_of(net, key, prepared.problem.shape), jax.random.key(0))
+    needed, memory = n_bytes(made.params), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        labels = ""
+        if prepared.problem.n_classes is not None:
+            labels = f" (it has an output for each label of {prepared.name}, 0 to {prepared.problem.n_classes - 1:,})"
+        raise ValueError(
+            f"the network would have {size(made.params):,} params, {needed / 2**30:,.0f} GiB, and this machine has "
+            f"{memory / 2**30:,.0f} GiB: give it smaller layers{labels}"
+        )
 
 
 def prepare(config: Config, problem: Problem | None = None) -> Prepared:

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxnn import audit
-from jaxnn.command_line.commands.setting import Prepared, first_batch, prepare, setting
+from jaxnn.command_line.commands.setting import Prepared, first_batch, prepare, require_room, setting
+from jaxnn.command_line.effects import require_effective
 from jaxnn.command_line.options import Config
 from jaxnn.command_line.report import learning_curve, print_comparison, print_facts, print_layers
 from jaxnn.command_line.run_folder import (
@@ -45,6 +45,7 @@ def train(config: Config, output: Path | None, progress: bool) -> int:
     """Train, show how it went and write the run's folder; 0, or 1 if the loss became NaN or infinite."""
     if output is not None:
         require_new(output)
+    require_effective(config)
     config = config.resolved()
     with setting(config):
         return _train(config, output, progress)
@@ -52,20 +53,26 @@ def train(config: Config, output: Path | None, progress: bool) -> int:
 
 def _train(config: Config, output: Path | None, progress: bool) -> int:
     prepared = prepare(config)
-    problem, training = prepared.problem, config.training
+    problem = prepared.problem
     n = len(prepared.train[0])
+    asked, config = config.training.remainder, config.for_examples(n)
+    training = config.training
     net, loss = config.net(problem), config.objective.loss_function()
     penalty, rule = config.objective.penalty(), config.update.rule(training.n_steps(n))
     loop, stopping = training.loop_function(), training.stopping()
     if stopping is not None and prepared.validation is None:
         raise ValueError("--patience watches the validation loss, and none are held out: give --validation a number")
 
-    key = jax.random.key(training.seed)
+    key = training.key()
+    require_room(net, prepared)
     run = start(net, problem.shape, key=key, update=rule, dtype=config.precision.dtype)
     _print_data(prepared)
     print_layers(net, problem.shape, training.rows_a_step(n), prepared.x_dtype)
-    if config.objective.of_classes and config.network.output_activation != "none":
-        print(f"Note: {config.objective.loss} starts from logits; --output-activation none gives them\n")
+    if training.remainder != asked:
+        print(
+            f"{n:,} examples are {n // training.batch_size} batches of {training.batch_size} and one more, too few for "
+            "batch normalisation: it goes into the last batch (--remainder merge)\n"
+        )
     x, y = first_batch(config, prepared)
     options = {"key": run.keys.noise, "penalty": penalty, "costs": False}
     comparison = audit.compare(net, loss, run.params, run.state, x, y, **options)
@@ -76,25 +83,32 @@ def _train(config: Config, output: Path | None, progress: bool) -> int:
     with new_folder(output, prepared.name) as folder:
         write_config(folder, config, problem)
         began = time.perf_counter()
-        fitted = fit(
-            loop,
-            net,
-            loss,
-            prepared.train,
-            epochs=training.epochs,
-            validation=prepared.validation,
-            run=run,
-            stopping=stopping,
-            log=folder / METRICS,
-            progress=progress,
-            update=rule,
-            penalty=penalty,
-            metric=prepared.metric,
-            augment=config.data.augmentation(problem),
-            **training.options(),
-        )
+        try:
+            fitted = fit(
+                loop,
+                net,
+                loss,
+                prepared.train,
+                epochs=training.epochs,
+                validation=prepared.validation,
+                run=run,
+                stopping=stopping,
+                log=folder / METRICS,
+                progress=progress,
+                update=rule,
+                penalty=penalty,
+                metric=prepared.metric,
+                augment=config.data.augmentation(problem),
+                **training.options(),
+            )
+        except BaseException as error:
+            if isinstance(learned := getattr(error, "fit", None), Fit):
+                write_params(folder, net, config, Learned(learned.run.params, learned.run.state))
+            raise
         seconds = time.perf_counter() - began
-        learned = Learned(fitted.run.params, fitted.run.state)
+        kept = fitted.last_finite or fitted.run
+        learned = Learned(kept.params, kept.state)
+        write_params(folder, net, config, learned)  # first: nothing that comes after can lose them
         result = {
             "ended": fitted.ended,
             "epochs": len(fitted.history.loss),
@@ -105,7 +119,6 @@ def _train(config: Config, output: Path | None, progress: bool) -> int:
             "gradient_error_float64": comparison.worst.float64_error,
             "versions": versions(),
         }
-        write_params(folder, net, config, learned)
         write_json(folder / RESULT, result)
         unit = "nat" if config.objective.of_classes else "1"
         learning_curve(fitted.history, folder / LEARNING_CURVE, _title(prepared, config), unit)
@@ -163,7 +176,8 @@ def _verdict(fitted: Fit, config: Config) -> int:
     what = "NaN" if math.isnan(losses[epoch - 1]) else "infinite"
     print(
         f"jaxnn train: the loss became {what} in epoch {epoch}: give a --learning-rate smaller than "
-        f"{config.update.learning_rate:g}, or clip the gradient with --clip-global-norm 1",
+        f"{config.update.learning_rate:g}, or clip the gradient with --clip-global-norm 1; the params "
+        "that are kept are those before it",
         file=sys.stderr,
     )
     return 1

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from jaxnn import (
     ELU,
@@ -105,7 +104,7 @@ class LayerCase(NamedTuple):
 
     @property
     def draws(self) -> bool:
-        """Whether the forward pass throws dice."""
+        """Whether the forward pass draws random numbers."""
         return self.train and any(isinstance(layer, Dropout) and layer.rate > 0 for _, layer in walk(self.layer))
 
     @property
@@ -329,11 +328,6 @@ WITH_GRADIENT = [
 
 # One form of each class, for what is too slow to do with all of them.
 FORMS = list({type(case.layer): case for case in reversed(CASES) if not case.integer}.values())
-
-
-def slow_unless(cases: list, quick: list) -> list:
-    """The cases as test parameters, of which those that aren't in the other list are left out of the quick part."""
-    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 class LossCase(NamedTuple):

@@ -1,4 +1,4 @@
-"""Named axes: with none, everything is the identity; on devices, shares are padded and sums are pooled."""
+"""Named axes: with none, everything is the identity; on devices, shares are padded and means are taken."""
 
 from functools import partial
 
@@ -22,8 +22,6 @@ def test_one_device_needs_no_axis():
     assert mine is indices
     assert real.all()
     assert mesh_axes.own_key(key, None) is key
-    means, weight = mesh_axes.pooled({"loss": jnp.array(6.0)}, jnp.array(4.0), None)
-    assert (means["loss"], weight) == (1.5, 4.0)
     assert mesh_axes.varying_like(indices, (indices,)) is indices
     assert mesh_axes.mean_over(indices, None) is indices
     assert mesh_axes.n_devices(None) == 1
@@ -46,16 +44,6 @@ def test_keys_differ_between_devices():
         return jax.random.normal(mesh_axes.own_key(jax.random.key(seed), "devices"), (3,))
 
     assert len(np.unique(on_four_devices(draw, 0))) == 12
-
-
-@pytest.mark.devices
-def test_pooled_divides_once(x64):
-    """Devices with unequal weights: not the mean of their means."""
-    sums, weights = jnp.array([1.0, 2.0, 0.0, 9.0]), jnp.array([1.0, 2.0, 0.0, 3.0])
-    pool = jax.pmap(lambda s, w: mesh_axes.pooled(s, w, "devices"), axis_name="devices", devices=jax.devices()[:4])
-    means, weight = pool(sums, weights)
-    np.testing.assert_allclose(means, np.full(4, 2.0), rtol=1e-15)
-    np.testing.assert_array_equal(weight, np.full(4, 6.0))
 
 
 @pytest.mark.devices

@@ -111,19 +111,19 @@ def test_nan_is_not_swallowed(layer):
 
 
 @pytest.mark.parametrize("layer", ALL[:-1], ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_far_out_are_the_limits(layer, dtype):
     """At +-1e30, where x^3 overflows, and at +-infinity: y and dx of both sides, and no NaN."""
-    with jax.enable_x64(dtype == "float64"):
-        x = jnp.array([[-jnp.inf], [-1e30], [1e30], [jnp.inf]], dtype)
-        y, dx = forward(layer, x).y, by_hand(layer, x, 3 * jnp.ones_like(x))
-        lowest = {Tanh: -1.0, ELU: -getattr(layer, "alpha", 0.0)}.get(type(layer), 0.0)
-        slope = 1.0 if layer == Identity() else getattr(layer, "slope", 0.0)
-        saturates = isinstance(layer, Sigmoid | Tanh)
-        np.testing.assert_array_equal(y[:2], slope * x[:2] if slope else jnp.full_like(x[:2], lowest))
-        np.testing.assert_array_equal(y[2:], jnp.ones_like(x[2:]) if saturates else x[2:])
-        np.testing.assert_array_equal(dx[:2], slope * (3 * jnp.ones_like(x[:2])))
-        np.testing.assert_array_equal(dx[2:], 3 * jnp.full_like(x[2:], not saturates))
+    x = jnp.array([[-jnp.inf], [-1e30], [1e30], [jnp.inf]], dtype)
+    y, dx = jax.jit(lambda x: (forward(layer, x).y, by_hand(layer, x, jnp.full_like(x, 3))))(x)
+    lowest = {Tanh: -1.0, ELU: -getattr(layer, "alpha", 0.0)}.get(type(layer), 0.0)
+    slope = 1.0 if layer == Identity() else getattr(layer, "slope", 0.0)
+    saturates = isinstance(layer, Sigmoid | Tanh)
+    given = np.asarray(x)
+    np.testing.assert_array_equal(y[:2], slope * x[:2] if slope else np.full_like(given[:2], lowest))
+    np.testing.assert_array_equal(y[2:], np.ones_like(given[2:]) if saturates else given[2:])
+    np.testing.assert_array_equal(dx[:2], slope * jnp.full_like(x[:2], 3))
+    np.testing.assert_array_equal(dx[2:], np.full_like(given[2:], 3 * (not saturates)))
 
 
 def test_masks_take_one_byte_and_nan_is_not_in_them():
@@ -134,16 +134,17 @@ def test_masks_take_one_byte_and_nan_is_not_in_them():
 
 
 @pytest.mark.parametrize("layer", ALL, ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_extremes_make_no_nan(layer, dtype):
     """At +-1e4, saturated on both sides, nothing overflows; and dx is finite wherever that of `jax.grad` is."""
-    with jax.enable_x64(dtype == "float64"):
-        x = jnp.array([[-1e4, 0.0, 1e4], [1e4, 1e4, 1e4], [-1e4, -1e4, 3.0]], dtype)
-        dy = jnp.array([[1.0, -2.0, 0.5]] * 3, dtype)
-        y, dx, truth = forward(layer, x).y, by_hand(layer, x, dy), by_machine(layer, x, dy)
-    assert bool(jnp.isfinite(y).all())
-    assert bool(jnp.isfinite(dx).all())
-    np.testing.assert_allclose(dx.astype(float), truth.astype(float), rtol=2e-2 if dtype == "bfloat16" else 1e-6)
+    x = jnp.array([[-1e4, 0.0, 1e4], [1e4, 1e4, 1e4], [-1e4, -1e4, 3.0]], dtype)
+    dy = jnp.array([[1.0, -2.0, 0.5]] * 3, dtype)
+    y, dx, truth = jax.jit(lambda x, dy: (forward(layer, x).y, by_hand(layer, x, dy), by_machine(layer, x, dy)))(x, dy)
+    assert np.isfinite(np.asarray(y, float)).all()
+    assert np.isfinite(np.asarray(dx, float)).all()
+    np.testing.assert_allclose(
+        np.asarray(dx, float), np.asarray(truth, float), rtol=2e-2 if dtype == "bfloat16" else 1e-6
+    )
 
 
 def test_saturated_tanh_keeps_its_digits():

@@ -177,8 +177,7 @@ def both(layer, params, state, x, dy):
 
 
 @pytest.mark.devices
-@pytest.mark.parametrize("shape", [(8, 3), (8, 2, 2, 3), (4, 3)], ids=str)
-@pytest.mark.parametrize("n_devices", [2, 4])
+@pytest.mark.parametrize(("n_devices", "shape"), [(2, (8, 3)), (4, (8, 2, 2, 3)), (4, (4, 3))], ids=str)
 def test_devices_with_their_shares_equal_one_with_all(x64, n_devices, shape):
     """By shard_map, whose types say that what runs is the same everywhere, by pmap and by vmap; dparams add up."""
     alone, layer, params, state, x, dy = whole_and_shared(shape, momentum=0.7)
@@ -199,9 +198,16 @@ def test_devices_with_their_shares_equal_one_with_all(x64, n_devices, shape):
 
 
 @pytest.mark.devices
-@pytest.mark.parametrize("specs", [(REPLICATED, SHARED), (REPLICATED, REPLICATED)], ids=str)
-@pytest.mark.parametrize("form", [as_custom_vjp, plain, lambda layer: plain(idiomatic(layer))],
-                         ids=["by hand", "by machine", "idiomatic"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("form", "specs"),
+    [
+        (as_custom_vjp, (REPLICATED, SHARED)),
+        (as_custom_vjp, (REPLICATED, REPLICATED)),
+        (plain, (REPLICATED, SHARED)),
+        (lambda layer: plain(idiomatic(layer)), (REPLICATED, REPLICATED)),
+    ],
+    ids=["by hand", "by hand, all rows", "by machine", "idiomatic, all rows"],
+)
 def test_jax_grad_on_devices(x64, form, specs):
     """`jax.grad` inside of shard_map, of the rule and of the forward, equals that of the whole batch on one device.
 

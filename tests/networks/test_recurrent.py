@@ -59,18 +59,22 @@ def both_gradients(net, params, state, x, seed=3):
 
 
 @every_cell
-@pytest.mark.parametrize("sequence", [True, False])
-def test_it_is_the_loop_it_stands_for(cell, sequence, x64):
-    net = Recurrent(cell, sequence=sequence)
+def test_it_is_the_loop_it_stands_for(cell, x64):
+    net, last = Recurrent(cell), Recurrent(cell, sequence=False)
     params, state, x = made(net)
-    y = net.forward(params, state, x).y
-    carry, ys = cell.start(2, x.dtype), []
-    for t in range(5):
-        carry, y_t = cell.forward(params.inner, (), Step(carry, x[:, t])).y
-        ys.append(y_t)
-    truth = jnp.stack(ys, axis=1) if sequence else ys[-1]
+
+    @jax.jit
+    def all_three(params, x):
+        carry, ys = cell.start(2, x.dtype), []
+        for t in range(5):
+            carry, y_t = cell.forward(params.inner, (), Step(carry, x[:, t])).y
+            ys.append(y_t)
+        return net.forward(params, state, x).y, last.forward(params, state, x).y, jnp.stack(ys, axis=1)
+
+    y, y_last, truth = all_three(params, x)
     assert y.shape == (2, *net.output_shape((5, 3)))
-    assert error(y, truth) <= SAME
+    assert y_last.shape == (2, *last.output_shape((5, 3)))
+    assert error((y, y_last), (truth, truth[:, -1])) <= SAME
 
 
 def test_one_step_of_tanh_is_dense_and_tanh(x64):
@@ -107,8 +111,7 @@ def test_compile_size_does_not_grow_with_time(key):
 # Truncation.
 
 
-@every_cell
-@pytest.mark.parametrize("sequence", [True, False])
+@pytest.mark.parametrize(("cell", "sequence"), [(TanhCell(4), True), (LSTMCell(4), False), (GRUCell(4), True)], ids=str)
 def test_a_truncation_as_long_as_the_sequence_cuts_nothing(cell, sequence, x64):
     params, state, x = made(Recurrent(cell))
     whole, _ = both_gradients(Recurrent(cell, sequence=sequence), params, state, x)
@@ -117,8 +120,9 @@ def test_a_truncation_as_long_as_the_sequence_cuts_nothing(cell, sequence, x64):
     assert error(by_machine, whole) <= SAME
 
 
-@every_cell
-@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("cell", "k"), [(TanhCell(4), 1), (TanhCell(4), 3), (LSTMCell(4), 2), (GRUCell(4), 2)], ids=str
+)
 def test_a_truncated_gradient_is_the_sum_of_its_pieces(cell, k, x64):
     """Each piece of k steps starts from the carry that it would have, as a constant; y is that of the whole."""
     net = Recurrent(cell, k)
@@ -182,18 +186,25 @@ def test_observers_see_every_step(x64):
     assert lengths.error_term.shape == lengths.gradient.shape == (5,)
 
 
-@every_cell
-@pytest.mark.parametrize(("truncation", "sequence"), [(None, True), (2, True), (2, False)])
+@pytest.mark.parametrize(
+    ("cell", "truncation", "sequence"),
+    [(TanhCell(4), None, True), (LSTMCell(4), 2, True), (GRUCell(4), 2, False)],
+    ids=str,
+)
 def test_in_reverse_it_is_itself_on_the_turned_sequence(cell, truncation, sequence):
     """Bit for bit, y and all gradients, the cuts of the truncation counted from the end."""
     net, turned = Recurrent(cell, truncation, sequence, reverse=True), Recurrent(cell, truncation, sequence)
     params, state, x = made(net)
     turn = (lambda array: array[:, ::-1]) if sequence else (lambda array: array)
-    y, _, cache = net.forward(params, state, x)
-    same_y, _, same_cache = turned.forward(params, state, x[:, ::-1])
-    dy = normal_like(y, seed=3)
-    dparams, dx = net.backward(params, cache, dy)
-    same_dparams, same_dx = turned.backward(params, same_cache, turn(dy))
+
+    @partial(jax.jit, static_argnums=0)
+    def both(net, x, turn_dy):
+        y, _, cache = net.forward(params, state, x)
+        dy = normal_like(y, seed=3)
+        return y, net.backward(params, cache, jax.lax.select(turn_dy, turn(dy), dy))
+
+    y, (dparams, dx) = both(net, x, False)
+    same_y, (same_dparams, same_dx) = both(turned, x[:, ::-1], True)
     assert error((y, dparams, dx), (turn(same_y), same_dparams, same_dx[:, ::-1])) == 0
 
 

@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax import linen, nnx
 from gradients import SAME, error, normal_like, rounding_scale
-from table import CELLS, FORMS, LOSS_FORMS, LOSSES, WITH_GRADIENT, slow_unless
+from table import CELLS, FORMS, LOSS_FORMS, WITH_GRADIENT
 
 import jaxnn
 from jaxnn import as_custom_vjp
@@ -75,11 +75,11 @@ def pulled(case, function, point, dy) -> Pulled:
     return Pulled((y, state), dparams, dx[0] if dx else None)
 
 
-# One form of each, and integers: the export asks a rule for its gradient and doesn't know its form.
-EXPORTED = [*FORMS, *(case for case in WITH_GRADIENT if case.integer)]
+# A few, and integers: the export asks a rule for its gradient and doesn't know its form.
+EXPORTED = [*FORMS[::3], *(case for case in WITH_GRADIENT if case.integer)][:12]
 
 
-@pytest.mark.parametrize("case", slow_unless(EXPORTED, FORMS[::3]), ids=str)
+@pytest.mark.parametrize("case", EXPORTED, ids=str)
 def test_it_is_backward(case):
     """And so what JAX makes of the plain forward; y and state are forward's own."""
     point = case.point()
@@ -98,7 +98,7 @@ def test_it_is_backward(case):
     assert error(exported, by_machine, size) <= SAME
 
 
-@pytest.mark.parametrize("case", slow_unless(LOSSES, LOSS_FORMS), ids=str)
+@pytest.mark.parametrize("case", LOSS_FORMS, ids=str)
 def test_a_losss_gradient_is_its_backward(case):
     @jax.jit
     def both(y, target, weights):
@@ -315,16 +315,8 @@ def test_four_devices_equal_one(specs):
     assert difference(many, jax.jit(partial(of_each, BY_MACHINE))(PARAMS, X, LABELS)) <= SAME
 
 
-# All but activations, of which a few: where there are no params, nothing is summed over the devices.
-ON_A_MESH = [
-    case
-    for i, case in enumerate(FORMS)
-    if type(case.layer).__module__ != jaxnn.ReLU.__module__ or isinstance(case.layer, jaxnn.PReLU) or i % 6 == 0
-]
-
-
 @pytest.mark.devices
-@pytest.mark.parametrize("case", slow_unless(ON_A_MESH, FORMS[::6]), ids=str)
+@pytest.mark.parametrize("case", FORMS[::6], ids=str)
 def test_on_a_mesh_every_form_is_summed_as_jax_grad_sums(case):
     """Also where rows couple and dice are thrown: the same program on each device, by hand and by machine."""
     point = case.point()

@@ -54,7 +54,7 @@ def test_the_key_decides(augment):
 
 @pytest.mark.parametrize(
     ("augment", "dtype"),
-    [*((augment, "float32") for augment in AUGMENTATIONS), (Rotate(), "uint8"), (AUGMENTATIONS[-1], "uint8")],
+    [*((augment, "float32") for augment in AUGMENTATIONS[::4]), (Rotate(), "uint8"), (AUGMENTATIONS[-1], "uint8")],
     ids=str,
 )
 def test_jit_vmap_and_scan_change_nothing(augment, dtype):
@@ -71,7 +71,7 @@ def test_jit_vmap_and_scan_change_nothing(augment, dtype):
         assert (differences > 255e-5).mean() <= 0.01
 
 
-@every_augmentation
+@pytest.mark.parametrize("augment", AUGMENTATIONS[1::3], ids=str)
 def test_the_same_draws_in_every_precision(augment):
     """Float64 and bfloat16 images are those of float32 but for rounding: nothing is drawn in x's dtype."""
     x, target = batch()

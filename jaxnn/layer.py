@@ -233,6 +233,45 @@ def _is_hashable(value: Any) -> bool:
     return True
 
 
+# What a tool calls in place of a layer's own methods: the results of somebody else's may be plain tuples.
+
+
+def init_of(layer: Any, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
+    """layer.init(key, shape, dtype)."""
+    try:
+        inspect.signature(layer.init).bind(key, shape, dtype)
+    except TypeError as error:
+        raise TypeError(
+            f"{type(layer).__name__}.init is called with (key, shape, dtype), where dtype None is JAX's default float: "
+            f"{error}; write def init(self, key, shape, dtype=None)"
+        ) from None
+    return _as(Init, layer, layer.init(key, shape, dtype))
+
+
+def forward_of(
+    layer: Any, params: PyTree, state: PyTree, x: PyTree, *, key: jax.Array | None = None, train: bool = False
+) -> Forward:
+    """layer.forward(params, state, x, key=key, train=train)."""
+    return _as(Forward, layer, layer.forward(params, state, x, key=key, train=train))
+
+
+def backward_of(layer: Any, params: PyTree, cache: PyTree, dy: PyTree) -> Backward:
+    """layer.backward(params, cache, dy)."""
+    return _as(Backward, layer, layer.backward(params, cache, dy))
+
+
+def _as(form: Any, layer: Any, result: Any) -> Any:
+    """A method's result as its NamedTuple; a tuple of as many parts will do."""
+    fields = form._fields
+    if not isinstance(result, tuple) or len(result) != len(fields):
+        got = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
+        raise TypeError(
+            f"{type(layer).__name__}.{form.__name__.lower()} should give {form.__name__}({', '.join(fields)}), or a "
+            f"tuple of these {len(fields)}, got {got}"
+        )
+    return result if isinstance(result, form) else form(*result)
+
+
 def says(layer: Any, word: str) -> bool:
     """Whether a layer has an attribute of its own, and doesn't just pass on that of the layer it wraps."""
     return inspect.getattr_static(layer, word, None) is not None
@@ -276,5 +315,5 @@ def scope(key: Any, layer: Any) -> AbstractContextManager:
 
 def unwatched(path: Path, layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> Folded:
     """The visit of a fold without an observer: the layer's own backward."""
-    dparams, dx = layer.backward(params, cache, dy)
+    dparams, dx = backward_of(layer, params, cache, dy)
     return Folded(dparams, dx, OrderedDict())

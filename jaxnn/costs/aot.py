@@ -30,7 +30,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxnn.arrays import PyTree
 from jaxnn.audit.network.idiomatic import idiomatic, idiomatic_loss
-from jaxnn.layer import Backward, Forward, Layer, is_composite, says
+from jaxnn.layer import Backward, Forward, Layer, forward_of, is_composite, says
 from jaxnn.networks.rebuild import mapped, own_copy, rebuilt
 from jaxnn.networks.wrapped import Wrapped
 from jaxnn.objective.gradient import autodiff, backprop
@@ -282,7 +282,7 @@ class Checkpointed(Wrapped):
 
     def forward(self, params: PyTree, state: PyTree, x: PyTree, *, key: Any = None, train: bool = False) -> Forward:
         def forward(params: PyTree, state: PyTree, x: PyTree, key: Any) -> tuple[PyTree, PyTree]:
-            y, new_state, _ = self.layer.forward(params, state, x, key=key, train=train)
+            y, new_state, _ = forward_of(self.layer, params, state, x, key=key, train=train)
             return y, new_state
 
         y, new_state = jax.checkpoint(forward, policy=self.policy)(params, state, x, key)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import PyTree, Shape
-from jaxnn.layer import Forward, Layer, Path, is_composite, says
+from jaxnn.layer import Forward, Layer, Path, forward_of, init_of, is_composite, says
 
 
 class Arguments(NamedTuple):
@@ -58,14 +58,14 @@ def _one_by_one(path: Path, layer: Any, x: Any) -> Generator[AtWork, None, Any]:
 def at_work(path: Path, layer: Layer, x: Any) -> AtWork:
     """A layer's forward pass in training on x, in shapes and dtypes."""
     key = jax.eval_shape(lambda: jax.random.key(0))
-    params, state = jax.eval_shape(lambda key: layer.init(key, x.shape[1:]), key)
+    params, state = jax.eval_shape(lambda key: init_of(layer, key, x.shape[1:]), key)
     arguments = Arguments(params, state, x, key)
     return AtWork(path, layer, arguments, jax.eval_shape(lambda *arguments: forward(layer, *arguments), *arguments))
 
 
 def forward(layer: Layer, params: PyTree, state: PyTree, x: Any, key: Any) -> Forward:
     """A layer's forward pass in training."""
-    return layer.forward(params, state, x, key=key, train=True)
+    return forward_of(layer, params, state, x, key=key, train=True)
 
 
 def batch(shape: Shape, n_rows: int, dtype: Any = None) -> jax.ShapeDtypeStruct:

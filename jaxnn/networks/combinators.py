@@ -24,6 +24,8 @@ from jaxnn.layer import (
     Path,
     Visit,
     changed,
+    forward_of,
+    init_of,
     recipe,
     require_layer,
     scope,
@@ -73,7 +75,7 @@ class _Around(_Folding):
 
     def init(self: Any, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         self.output_shape(shape)
-        return Init(*map(Inner, self.inner.init(key, shape, dtype)))
+        return Init(*map(Inner, init_of(self.inner, key, shape, dtype)))
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
@@ -134,7 +136,7 @@ class Serial(_Several):
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         params, state = [], []
         for layer, layer_key in zip(self.layers, self._keys(key), strict=True):
-            made = layer.init(layer_key, shape, dtype)
+            made = init_of(layer, layer_key, shape, dtype)
             params.append(made.params)
             state.append(made.state)
             shape = layer.output_shape(shape)
@@ -150,7 +152,7 @@ class Serial(_Several):
         states, caches = [], []
         for i, ((step, layer), layer_key) in enumerate(zip(self.children, self._keys(key), strict=True)):
             with scope(step, layer):
-                x, new_state, cache = layer.forward(params[i], state[i], x, key=layer_key, train=train)
+                x, new_state, cache = forward_of(layer, params[i], state[i], x, key=layer_key, train=train)
             states.append(new_state)
             caches.append(cache)
         return Forward(x, tuple(states), tuple(caches))
@@ -206,7 +208,7 @@ class Branches(_Several):
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         self.output_shape(shape)
-        inits = [layer.init(k, shape, dtype) for layer, k in zip(self.layers, self._keys(key), strict=True)]
+        inits = [init_of(layer, k, shape, dtype) for layer, k in zip(self.layers, self._keys(key), strict=True)]
         return Init(tuple(init.params for init in inits), tuple(init.state for init in inits))
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -227,7 +229,7 @@ class Branches(_Several):
         passes = []
         for (step, layer), p, s, layer_key in zip(self.children, params, state, self._keys(key), strict=True):
             with scope(step, layer):
-                passes.append(layer.forward(p, s, x, key=layer_key, train=train))
+                passes.append(forward_of(layer, p, s, x, key=layer_key, train=train))
         ys, states, caches = zip(*passes, strict=True)
         dtypes = [str(y.dtype) for y in ys]
         if len(set(dtypes)) > 1:
@@ -274,7 +276,7 @@ class Residual(_Around):
     def forward(self, params: Inner, state: Inner, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         self.output_shape(x.shape[1:])
         with scope(INNER, self.inner):
-            fx, new_state, cache = self.inner.forward(params.inner, state.inner, x, key=key, train=train)
+            fx, new_state, cache = forward_of(self.inner, params.inner, state.inner, x, key=key, train=train)
         return Forward(x + self.scale * fx, Inner(new_state), Inner(cache))
 
     def fold(self, visit: Visit, path: Path, params: Inner, cache: Inner, dy: jax.Array) -> Folded:
@@ -302,7 +304,7 @@ class Repeat(_Around):
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         self.output_shape(shape)
         keys = jax.random.split(key, self.n)
-        return Init(*map(Inner, jax.vmap(lambda key: self.inner.init(key, shape, dtype))(keys)))
+        return Init(*map(Inner, jax.vmap(lambda key: init_of(self.inner, key, shape, dtype))(keys)))
 
     def output_shape(self, shape: Shape) -> Shape:
         return _kept_shape(self, self.inner, shape)
@@ -313,7 +315,7 @@ class Repeat(_Around):
         def one(x: jax.Array, scanned: tuple) -> tuple[jax.Array, tuple]:
             layer_params, layer_state, layer_key = scanned
             with scope(INNER, self.inner):
-                y, new_state, cache = self.inner.forward(layer_params, layer_state, x, key=layer_key, train=train)
+                y, new_state, cache = forward_of(self.inner, layer_params, layer_state, x, key=layer_key, train=train)
             return y, (new_state, cache)
 
         keys = None if key is None else jax.random.split(key, self.n)
@@ -358,7 +360,7 @@ class Remat(_Around):
         @jax.checkpoint
         def without_cache(params: PyTree, state: PyTree, x: jax.Array, key: Any) -> tuple[jax.Array, PyTree]:
             with scope(INNER, self.inner):
-                y, new_state, _ = self.inner.forward(params, state, x, key=key, train=train)
+                y, new_state, _ = forward_of(self.inner, params, state, x, key=key, train=train)
             return y, new_state
 
         y, new_state = without_cache(params.inner, state.inner, x, key)
@@ -369,7 +371,9 @@ class Remat(_Around):
         # with dy in it, this pass can't start before dy is there.
         x, inner_params, dy = jax.lax.optimization_barrier((cache.x, params.inner, dy))
         with scope(INNER, self.inner):
-            _, _, inner_cache = self.inner.forward(inner_params, cache.state, x, key=cache.key, train=cache.train.value)
+            _, _, inner_cache = forward_of(
+                self.inner, inner_params, cache.state, x, key=cache.key, train=cache.train.value
+            )
             dparams, dx, notes = visit((*path, INNER), self.inner, params.inner, inner_cache, dy)
         dparams, dx = completed(dparams, dx)  # this cache is freed before the next one is made
         return Folded(Inner(dparams), dx, notes)

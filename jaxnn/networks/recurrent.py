@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, Shape, Static, added, require_floating, require_positive, zeros_like
+from jaxnn.arrays import PyTree, Shape, Static, as_typed, require_floating, require_positive, widened, zeros_like
 from jaxnn.layer import (
     Backward,
     Design,
@@ -17,6 +17,8 @@ from jaxnn.layer import (
     Path,
     Visit,
     changed,
+    forward_of,
+    init_of,
     is_layer,
     recipe,
     scope,
@@ -85,7 +87,7 @@ class Recurrent:
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         _, *step_shape = _time_first(self, shape)
-        params, state = self.inner.init(key, tuple(step_shape), dtype)
+        params, state = init_of(self.inner, key, tuple(step_shape), dtype)
         return Init(Inner(params), Inner(state))
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -101,8 +103,8 @@ class Recurrent:
             (carry, cell_state), (t, x_t, key_t) = before, scanned
             step = Step(self._constant_at_cuts(t, carry), x_t)
             with scope(INNER, self.inner):
-                (carry, y_t), cell_state, cache = self.inner.forward(
-                    params.inner, cell_state, step, key=key_t, train=train
+                (carry, y_t), cell_state, cache = forward_of(
+                    self.inner, params.inner, cell_state, step, key=key_t, train=train
                 )
             return (carry, cell_state), (y_t, cache)
 
@@ -131,14 +133,16 @@ class Recurrent:
             dstep = Step(dcarry, dy_t)
             with scope(INNER, self.inner):
                 dparams_t, (dbefore, dx_t), notes = visit((*path, INNER), self.inner, params.inner, cache_t, dstep)
-            return (self._zero_at_cuts(t, dbefore), added(dparams, dparams_t)), (dx_t, notes)
+            dparams = jax.tree.map(lambda total, part: total + part.astype(total.dtype), dparams, dparams_t)
+            return (self._zero_at_cuts(t, dbefore), dparams), (dx_t, notes)
 
-        carry_and_params = self.inner.start(dy.shape[0], dy.dtype), params.inner
+        # A sum over many steps, in float32 at least: in a short type it stops growing.
+        carry_and_params = self.inner.start(dy.shape[0], dy.dtype), jax.tree.map(widened, params.inner)
         after_last = varying_like(zeros_like(carry_and_params), (params, cache, dy))
         dys = self._steps(dy) if self.sequence else None
         scanned = (jnp.arange(n_steps), dys, cache.inner)
         (_, dparams), (dx, notes) = jax.lax.scan(one, after_last, scanned, reverse=True)
-        return Folded(Inner(dparams), self._sequence(dx), notes)
+        return Folded(Inner(as_typed(dparams, params.inner)), self._sequence(dx), notes)
 
     def backward(self, params: Inner, cache: RecurrentCache, dy: jax.Array) -> Backward:
         dparams, dx, _ = self.fold(unwatched, (), params, cache, dy)

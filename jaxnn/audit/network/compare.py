@@ -26,7 +26,7 @@ from jaxnn.audit.network.timing import Timing, timed
 from jaxnn.audit.rounding.measure import Terms
 from jaxnn.audit.rounding.monte_carlo import rounded_otherwise
 from jaxnn.audit.rounding.survey import N_DRAWS, sizes
-from jaxnn.layer import Layer, Node, is_composite, walk
+from jaxnn.layer import Layer, Node, backward_of, is_composite, walk
 from jaxnn.objective.gradient import Gradient, autodiff, backprop
 from jaxnn.objective.losses import Loss
 from jaxnn.objective.penalties import penalty_of, penalty_value
@@ -197,7 +197,7 @@ def _term_sizes(node: Node) -> Note | None:
         return note
 
     def rule(dy: PyTree) -> tuple[PyTree, PyTree]:
-        dparams, dx = node.layer.backward(node.params, node.cache, dy)
+        dparams, dx = backward_of(node.layer, node.params, node.cache, dy)
         return _own_params(node.layer, dparams), None if note is None else dx
 
     n_terms = sum(leaf.size for leaf in jax.tree.leaves(node.dy))

@@ -19,7 +19,7 @@ from jaxnn.arrays import PyTree, Static, is_floating, is_floating_array, params_
 from jaxnn.audit.network.own_rules import WithOwnRule, with_own_rule
 from jaxnn.audit.rounding.survey import Survey, surveyed
 from jaxnn.audit.rule.subjects import is_key
-from jaxnn.layer import Backward, Folded, Forward, Layer, Path, is_composite, recipe
+from jaxnn.layer import Backward, Folded, Forward, Layer, Path, backward_of, forward_of, is_composite, recipe
 from jaxnn.networks.rebuild import mapped
 from jaxnn.networks.wrapped import Wrapped
 
@@ -39,11 +39,11 @@ class WithArguments(Wrapped):
     """A layer that remembers its arguments, so that its forward can be differentiated where its backward is called."""
 
     def forward(self, params: PyTree, state: PyTree, x: PyTree, *, key: Any = None, train: bool = False) -> Forward:
-        y, new_state, cache = self.layer.forward(params, state, x, key=key, train=train)
+        y, new_state, cache = forward_of(self.layer, params, state, x, key=key, train=train)
         return Forward(y, new_state, ArgumentsCache(cache, state, x, key, Static(train)))
 
     def backward(self, params: PyTree, cache: ArgumentsCache, dy: PyTree) -> Backward:
-        return self.layer.backward(params, cache.cache, dy)
+        return backward_of(self.layer, params, cache.cache, dy)
 
 
 class Rule(NamedTuple):
@@ -75,16 +75,16 @@ def _visit(path: Path, node: Any, params: PyTree, cache: ArgumentsCache, dy: PyT
     meant_to_differ = isinstance(node.layer, WithOwnRule)
     layer = node.layer.layer if meant_to_differ else node.layer
     if dy is None:  # integers came out of it: there is nothing to differentiate
-        dparams, dx = layer.backward(params, cache.cache, dy)
+        dparams, dx = backward_of(layer, params, cache.cache, dy)
         return Folded(dparams, dx, OrderedDict())
     below: OrderedDict[str, Any] = OrderedDict()
     if is_composite(layer):
         dparams, dx, below = layer.fold(_visit, path, params, cache.cache, dy)
         by_hand = Backward(dparams, dx)
     else:
-        by_hand = Backward(*layer.backward(params, cache.cache, dy))
+        by_hand = Backward(*backward_of(layer, params, cache.cache, dy))
     if meant_to_differ:  # what it gives, all in all, is what it is meant to give
-        dparams, dx = layer.backward(params, cache.cache, dy)
+        dparams, dx = backward_of(layer, params, cache.cache, dy)
         return Folded(dparams, dx, below)
     with jax.enable_x64(params_dtype(dy) == jnp.float64):  # or a layer would make float64 of integers
         by_machine = _by_machine(layer, params, cache, dy)
@@ -99,7 +99,7 @@ def _by_machine(layer: Layer, params: PyTree, cache: ArgumentsCache, dy: PyTree)
     """`jax.vjp` of a layer's forward along dy."""
 
     def output(params: PyTree, x: PyTree) -> PyTree:
-        return layer.forward(params, cache.state, x, key=cache.key, train=cache.train.value).y
+        return forward_of(layer, params, cache.state, x, key=cache.key, train=cache.train.value).y
 
     if all(map(is_floating, jax.tree.leaves(cache.x))):
         dparams, dx = jax.vjp(output, params, cache.x)[1](dy)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxnn.arrays import PyTree
 from jaxnn.audit.rule.subjects import design_of
-from jaxnn.layer import Backward, Forward, Layer, is_composite, recipe
+from jaxnn.layer import Backward, Forward, Layer, backward_of, forward_of, is_composite, recipe
 from jaxnn.networks.rebuild import mapped
 from jaxnn.networks.wrapped import Wrapped
 from jaxnn.objective.custom_vjp import as_custom_vjp
@@ -20,11 +20,11 @@ class WithOwnRule(Wrapped):
 
     def forward(self, params: PyTree, state: PyTree, x: PyTree, *, key: Any = None, train: bool = False) -> Forward:
         y, _ = as_custom_vjp(self.layer)(params, state, x, key=key, train=train)
-        _, new_state, cache = self.layer.forward(params, state, x, key=key, train=train)
+        _, new_state, cache = forward_of(self.layer, params, state, x, key=key, train=train)
         return Forward(y, new_state, cache)
 
     def backward(self, params: PyTree, cache: PyTree, dy: PyTree) -> Backward:
-        return self.layer.backward(params, cache, dy)
+        return backward_of(self.layer, params, cache, dy)
 
 
 def with_own_rules(net: Layer) -> Layer:

@@ -12,7 +12,7 @@ from jaxnn.arrays import PyTree
 from jaxnn.audit.network.local import Rule, doubled, local_rules, on_host, with_arguments
 from jaxnn.audit.rounding.measure import Terms, apart, error, scale_factor, unexplained
 from jaxnn.audit.rule.patterns import likely_pattern
-from jaxnn.layer import Backward, Layer, walk
+from jaxnn.layer import Backward, Layer, forward_of, walk
 from jaxnn.objective.gradient import mean_loss
 from jaxnn.objective.losses import Loss
 
@@ -50,7 +50,7 @@ def wrong_rules(net: Layer, loss: Loss, arrays: tuple, *, key: Any, train: bool,
 
     @jax.jit
     def run(params: PyTree, state: PyTree, x: Any, target: Any, weights: Any) -> tuple[PyTree, PyTree]:
-        y, _, cache = whole.forward(params, state, x, key=key, train=train)
+        y, _, cache = forward_of(whole, params, state, x, key=key, train=train)
         _, dy = mean_loss(loss, y, target, weights)
         return cache, dy
 

@@ -18,7 +18,7 @@ from jax.tree_util import keystr, tree_map_with_path
 
 from jaxnn.arrays import PyTree
 from jaxnn.kernels.barriers import materialized
-from jaxnn.layer import Backward, Forward, Layer, Path, is_composite, recipe
+from jaxnn.layer import Backward, Forward, Layer, Path, backward_of, forward_of, is_composite, recipe
 from jaxnn.networks.rebuild import rebuilt
 from jaxnn.networks.wrapped import Wrapped
 
@@ -44,7 +44,7 @@ class WithTap(Wrapped):
     def forward(
         self, params: TapParams, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False
     ) -> Forward:
-        y, new_state, cache = self.layer.forward(params.params, state, x, key=key, train=train)
+        y, new_state, cache = forward_of(self.layer, params.params, state, x, key=key, train=train)
         return Forward(y if params.output is None else _in_place(y, params.output.astype(y.dtype)), new_state, cache)
 
     def backward(self, params: TapParams, cache: PyTree, dy: jax.Array) -> Backward:
@@ -70,7 +70,7 @@ class AtPoint(Wrapped):
 
     def forward(self, params: Point, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         whole = _at_outputs(self.layer, WithTap)
-        return whole.forward(_params_with_taps(self.layer, params), state, x, key=key, train=train)
+        return forward_of(whole, _params_with_taps(self.layer, params), state, x, key=key, train=train)
 
     def backward(self, params: Point, cache: PyTree, dy: jax.Array) -> Backward:
         raise NotImplementedError(f"{self} has no hand-written backward: use autodiff")
@@ -86,12 +86,12 @@ class WithOutput(Wrapped):
     """The layer, with its output beside its cache: what a tap hands on. The next layer gets these very numbers."""
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
-        y, new_state, cache = self.layer.forward(params, state, x, key=key, train=train)
+        y, new_state, cache = forward_of(self.layer, params, state, x, key=key, train=train)
         (y,) = materialized(y)
         return Forward(y, new_state, OutputCache(cache, y))
 
     def backward(self, params: PyTree, cache: OutputCache, dy: jax.Array) -> Backward:
-        return self.layer.backward(params, cache.cache, dy)
+        return backward_of(self.layer, params, cache.cache, dy)
 
 
 def with_outputs(net: Layer) -> Layer:

@@ -22,7 +22,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from jaxnn.arrays import PyTree, is_floating_array, scaled
 from jaxnn.audit.rounding.undecorated import undecorated
-from jaxnn.layer import Design, Layer, couples_batch, is_layer, walk
+from jaxnn.layer import Design, Layer, backward_of, couples_batch, forward_of, is_layer, walk
 from jaxnn.objective.losses import Loss
 from jaxnn.optional import require
 
@@ -211,11 +211,11 @@ def _layer(layer: Layer, arguments: tuple, key: Any, train: bool) -> Subject:
         raise TypeError(f"check: a layer takes params, state and x, got {len(arguments)} arguments")
 
     def forward(params: PyTree, state: PyTree, x: PyTree, key: Any) -> PyTree:
-        return layer.forward(params, state, x, key=key, train=train).y
+        return forward_of(layer, params, state, x, key=key, train=train).y
 
     def backward(params: PyTree, state: PyTree, x: PyTree, key: Any, dy: PyTree) -> tuple:
-        cache = layer.forward(params, state, x, key=key, train=train).cache
-        dparams, dx = layer.backward(params, cache, dy)
+        cache = forward_of(layer, params, state, x, key=key, train=train).cache
+        dparams, dx = backward_of(layer, params, cache, dy)
         return dparams, None, dx, None
 
     design = design_of(layer)

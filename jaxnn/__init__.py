@@ -78,6 +78,7 @@ from jaxnn.objective.penalties import Penalty, decay_mask, l1, l2, weight_mask
 from jaxnn.training import augment, parallel, perceptron, schedules
 from jaxnn.training.evaluation import Evaluation, accuracy, evaluate, predict
 from jaxnn.training.fit import Fit, early_stopping, fit
+from jaxnn.training.links import clip_by_global_norm, clip_by_norm, clip_by_value, proximal_l1, weight_decay
 from jaxnn.training.loops import bgd, mbgd, sgd
 from jaxnn.training.parallel import data_parallel, ensemble, member
 from jaxnn.training.run import History, Keys, Run, start
@@ -87,14 +88,9 @@ from jaxnn.training.updates import (
     adamw,
     apply_updates,
     chain,
-    clip_by_global_norm,
-    clip_by_norm,
-    clip_by_value,
     gradient_descent,
     momentum,
     nesterov,
-    proximal_l1,
-    weight_decay,
 )
 
 # Beside the stream: the audit, what it costs, data, the twins.

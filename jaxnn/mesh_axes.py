@@ -73,14 +73,3 @@ def share(indices: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Arr
 def own_key(key: jax.Array, axis_name: str | None) -> jax.Array:
     """A key of this device's own, so that no two devices draw the same dropout mask."""
     return key if axis_name is None else jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-
-
-def pooled(sums: PyTree, weight: jax.Array, axis_name: str | None) -> tuple[PyTree, jax.Array]:
-    """The mean over all devices, from their weighted sums: add the sums, add the weights, divide once.
-
-    Where all weights are 0, so are the sums, and the mean is taken to be 0.
-    """
-    if axis_name is not None:
-        sums, weight = jax.lax.psum((sums, weight), axis_name)
-    total = jnp.where(weight == 0, 1, weight)
-    return jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), sums), weight

@@ -10,7 +10,7 @@ import pytest
 
 from jaxnn import Static, arrays, fit
 from jaxnn.objective import penalties
-from jaxnn.training import schedules, updates
+from jaxnn.training import links, schedules, updates
 
 TREE = {"a": jnp.array([3.0, 4.0]), "b": (jnp.array([[12.0]], jnp.bfloat16), None)}
 
@@ -80,13 +80,15 @@ def test_what_x_should_be():
 
 
 def numbered(cls):
-    """An instance whose fields are numbers, whatever they mean, but for those that can't be."""
-    return cls(*(float(i) for i, field in enumerate(dataclasses.fields(cls)) if not field.metadata.get("static")))
+    """An instance whose fields are different numbers, each in its interval."""
+    fields = [field for field in dataclasses.fields(cls) if not field.metadata.get("static")]
+    first = {field.name: 1.0 if field.metadata["within"].startswith("[1") else 0.5 for field in fields}
+    return cls(*(first[field.name] + i / 16 for i, field in enumerate(fields)))
 
 
 NODES = [
     cls
-    for module in (updates, penalties, schedules, fit)
+    for module in (updates, links, penalties, schedules, fit)
     for cls in vars(module).values()
     if isinstance(cls, type)
     and dataclasses.is_dataclass(cls)
@@ -113,7 +115,8 @@ def test_a_node_comes_back_from_its_leaves_and_names_them(cls):
     numbers = [field for field in dataclasses.fields(cls) if not field.metadata.get("static")]
     assert names == [f".{field.name}" for field in numbers]
     if len(numbers) < len(dataclasses.fields(cls)):  # what isn't a number is part of the structure, and of the repr
-        other = dataclasses.replace(node, mask=len)
+        name = next(field.name for field in dataclasses.fields(cls) if field.metadata.get("static"))
+        other = dataclasses.replace(node, **{name: len})
         assert jax.tree.structure(other) != structure
         assert jax.tree.unflatten(jax.tree.structure(other), leaves) == other
-        assert repr(other) == repr(node).removesuffix(")") + ", mask=<built-in function len>)"
+        assert repr(other) == repr(node).removesuffix(")") + f", {name}=<built-in function len>)"

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn.arrays import Shape
-from jaxnn.kernels.windows import Windows, seen, spread
+from jaxnn.kernels.windows import Windows, seen, spread, summed
 
 Precision = Any
 
@@ -58,7 +58,7 @@ def _convolution_by_taps(
         _through(x_tap, weight[tap], groups, precision)
         for tap, x_tap in zip(windows.taps, seen(x, windows), strict=True)
     )
-    return jax.lax.optimization_barrier(functools.reduce(jnp.add, terms))
+    return jax.lax.optimization_barrier(summed(terms, x.dtype))
 
 
 def input_gradient(

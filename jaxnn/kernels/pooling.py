@@ -10,7 +10,6 @@ Shapes: x (B, *spatial, C), y, dy and winner (B, *counts, C). Each function has 
 `max_pool_by_library`, the obvious twin, is `jax.lax`'s own.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.arrays import Shape
-from jaxnn.kernels.windows import Windows, seen, spread
+from jaxnn.arrays import Shape, wide_dtype, widened
+from jaxnn.kernels.windows import Windows, seen, spread, summed
 
 
 class Pooled(NamedTuple):
@@ -51,14 +50,15 @@ def max_pool_gradient(winner: jax.Array, dy: jax.Array, windows: Windows, spatia
 
 def avg_pool(x: jax.Array, windows: Windows, count_include_pad: bool) -> jax.Array:
     """The mean of every window."""
-    total = functools.reduce(jnp.add, seen(x, windows))
-    return total / _counted(windows, x.shape[1:-1], count_include_pad).astype(x.dtype)
+    total = summed(seen(x, windows), wide_dtype(x.dtype))
+    return (total / _counted(windows, x.shape[1:-1], count_include_pad).astype(total.dtype)).astype(x.dtype)
 
 
 def avg_pool_gradient(dy: jax.Array, windows: Windows, spatial: Shape, count_include_pad: bool) -> jax.Array:
     """dx: an equal share of each window's dy goes to each of its places."""
-    share = dy / _counted(windows, spatial, count_include_pad).astype(dy.dtype)
-    return _from_taps(lambda tap, share: share, windows, spatial, share)
+    wide = widened(dy)
+    share = wide / _counted(windows, spatial, count_include_pad).astype(wide.dtype)
+    return _from_taps(lambda tap, share: share, windows, spatial, share).astype(dy.dtype)
 
 
 def _from_taps(part: Callable[..., jax.Array], windows: Windows, spatial: Shape, *arrays: jax.Array) -> jax.Array:

@@ -13,14 +13,14 @@ Arrays are (B, *spatial, C), with any number of spatial axes. All sizes are Pyth
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import Shape
+from jaxnn.arrays import Shape, widened
 
 Pads = tuple[tuple[int, int], ...]
 PerAxis = int | tuple[int, ...]
@@ -98,6 +98,11 @@ def seen(x: jax.Array, windows: Windows, fill: float = 0.0) -> Iterator[jax.Arra
         yield jax.lax.slice(x, (0, *first, 0), (len(x), *last, x.shape[-1]), (1, *windows.stride, 1))
 
 
+def summed(terms: Iterable[jax.Array], dtype: Any) -> jax.Array:
+    """The sum of some arrays, taken in float32 at least, in a dtype."""
+    return functools.reduce(jnp.add, map(widened, terms)).astype(dtype)
+
+
 def spread(seen: Sequence[jax.Array], windows: Windows, spatial: Shape) -> jax.Array:
     """The adjoint of `seen`: the numbers of each tap, added where they came from: (B, *spatial, C)."""
     pads = windows.pads(spatial)
@@ -112,7 +117,7 @@ def spread(seen: Sequence[jax.Array], windows: Windows, spatial: Shape) -> jax.A
             edges.append((before, n - before - s * (count - 1) - 1, s - 1))
         return jax.lax.pad(numbers, jnp.zeros((), numbers.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
-    return functools.reduce(jnp.add, map(placed, windows.taps, seen))
+    return summed(map(placed, windows.taps, seen), seen[0].dtype)
 
 
 def windows_over(layer: Any, n_axes: int, size: PerAxis, stride: PerAxis, padding: Any, dilation: PerAxis) -> Windows:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, Shape, default_float, require_features, require_floating
+from jaxnn.arrays import PyTree, Shape, default_float, require_features, require_floating, widened
 from jaxnn.layer import Backward, Forward, Init, Parameterless, recipe
 
 
@@ -162,7 +162,8 @@ class PReLU:
         x = cache.x
         negative = x <= 0
         rows = tuple(range(x.ndim if self.shared else x.ndim - 1))
-        dslope = jnp.sum(jnp.where(negative, x * dy, 0), axis=rows)
+        terms = jnp.where(negative, widened(x) * widened(dy), 0)
+        dslope = jnp.sum(terms, axis=rows).astype(params.slope.dtype)
         dx = jnp.where(negative, self._each_row(params.slope, dy) * dy, dy)
         return Backward(PReLUParams(dslope), dx)
 

@@ -1,13 +1,12 @@
 """Batch normalisation."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating, widened
+from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating, wide_dtype, widened
 from jaxnn.kernels.barriers import materialized
 from jaxnn.layer import Backward, Forward, Init, changed, recipe
 from jaxnn.mesh_axes import mean_over, n_devices, require_axis
@@ -53,8 +52,8 @@ class BatchNorm:
         evaluation  dx_r = scale s dy_r
     With `axis_name` the sums in dx are over all devices' rows, and dbias and dscale are each device's own part.
     Keeps x, mu and s. Rows are coupled in training: `couples_batch`. Sample weights belong to the objective: a row of
-    weight 0 still counts in mu and var. Sums are taken in float32 at least; y and dx have x's dtype, and the running
-    statistics keep their own, so that they may be float32 beside bfloat16 params.
+    weight 0 still counts in mu and var. Sums are taken, and running statistics kept, in float32 at least; y and dx have
+    x's dtype.
     Raises: ValueError if the last axis of x isn't N, or in training if there is one row (its variance is 0) or no mesh
     axis `axis_name`.
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.  NumPy twin: reference/normalization.py (of one device).
@@ -72,8 +71,9 @@ class BatchNorm:
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
         if not shape:
             raise ValueError(f"{self}: one example should have at least one axis, got shape (): use x[:, None]")
-        zeros, ones = (partial(fill, shape[-1:], default_float(dtype)) for fill in (jnp.zeros, jnp.ones))
-        return Init(BatchNormParams(ones(), zeros()), BatchNormState(zeros(), ones()))
+        features, dtype = shape[-1:], default_float(dtype)
+        running = jnp.zeros(features, wide_dtype(dtype)), jnp.ones(features, wide_dtype(dtype))
+        return Init(BatchNormParams(jnp.ones(features, dtype), jnp.zeros(features, dtype)), BatchNormState(*running))
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, Shape, require_floating, require_key
+from jaxnn.arrays import PyTree, Shape, require_floating, require_key, scaled
 from jaxnn.layer import Backward, Forward, Parameterless, recipe
 
 Keep = Literal["bits", "bools", "key"]
@@ -66,7 +66,7 @@ class Dropout(Parameterless):
 
     def _masked(self, keep: jax.Array, x: jax.Array) -> jax.Array:
         # Times the reciprocal: a GPU's compiler turns division by a constant into that, so compiled and eager agree.
-        return jnp.where(keep, x * (1 / (1 - self.rate)), 0)
+        return jnp.where(keep, scaled(1 / (1 - self.rate), x), 0)
 
     def _drawn(self, key: jax.Array, shape: Shape) -> jax.Array:
         # The probability is float32 in every precision, so that a float64 audit drops the same numbers.

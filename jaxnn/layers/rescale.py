@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxnn.arrays import PyTree, Static, default_float, is_floating
+from jaxnn.arrays import PyTree, Static, default_float, is_floating, scaled, wide_dtype
 from jaxnn.layer import Backward, Forward, Parameterless, changed, recipe
 
 
@@ -32,8 +32,9 @@ class Rescale(Parameterless):
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         integer = not is_floating(x)
-        real = x.astype(default_float(self.dtype)) if integer else x
-        return Forward(self.scale * real + self.shift, state, RescaleCache(Static(integer)))
+        dtype = default_float(self.dtype) if integer else x.dtype
+        wide = x.astype(wide_dtype(dtype))  # 65,535 is no float16
+        return Forward((self.scale * wide + self.shift).astype(dtype), state, RescaleCache(Static(integer)))
 
     def backward(self, params: PyTree, cache: RescaleCache, dy: jax.Array) -> Backward:
-        return Backward((), None if cache.integer.value else self.scale * dy)
+        return Backward((), None if cache.integer.value else scaled(self.scale, dy))

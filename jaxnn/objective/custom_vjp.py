@@ -12,7 +12,7 @@ import jax
 
 from jaxnn.arrays import PyTree
 from jaxnn.backward.visits import fold
-from jaxnn.layer import Layer, is_layer, require_hashable
+from jaxnn.layer import Layer, forward_of, is_layer, require_hashable
 from jaxnn.mesh_axes import varying_like
 from jaxnn.objective.losses import Loss
 
@@ -80,14 +80,14 @@ def _loss_function(loss: Loss) -> Callable[..., jax.Array]:
 def _apply(
     net: Layer, train: bool, params: PyTree, state: PyTree, x: jax.Array, key: jax.Array | None
 ) -> tuple[jax.Array, PyTree]:
-    y, new_state, _ = net.forward(params, state, x, key=key, train=train)
+    y, new_state, _ = forward_of(net, params, state, x, key=key, train=train)
     return y, new_state
 
 
 def _apply_forward(
     net: Layer, train: bool, params: PyTree, state: PyTree, x: jax.Array, key: jax.Array | None
 ) -> tuple[tuple[jax.Array, PyTree], tuple[PyTree, PyTree]]:
-    y, new_state, saved = net.forward(params, state, x, key=key, train=train)
+    y, new_state, saved = forward_of(net, params, state, x, key=key, train=train)
     return (y, new_state), (params, saved)
 
 

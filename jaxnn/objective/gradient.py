@@ -1,20 +1,24 @@
 """The objective and its gradient, by hand and by machine.
 
-    E(params) = sum_b w_b l(f(x_b), t_b) / sum_b w_b  +  sum of penalties(params)
+    E(params) = sum_b w_b l(f(x_b), t_b) / W  +  sum of penalties(params),        W = sum_b w_b
+
+W may be given as `total`, where the rows at hand are a part of those that the sum is over: a batch of a set, or a
+device's share of a batch. What accumulates (the loss, the shares w_b / W) is float32 at least; gradients have their
+params' dtypes.
 
 `backprop` and `autodiff` have one signature and give one result, so everything downstream takes either.
 """
 
 from collections import OrderedDict
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, added, is_floating, is_traced
+from jaxnn.arrays import PyTree, added, as_typed, is_floating, is_traced, wide_dtype, widened
 from jaxnn.backward.visits import fold
-from jaxnn.layer import Layer, Notes, Observer
-from jaxnn.mesh_axes import mean_over, varying_like
+from jaxnn.layer import Layer, Notes, Observer, forward_of
+from jaxnn.mesh_axes import varying_like
 from jaxnn.objective.losses import Loss
 from jaxnn.objective.penalties import penalty_gradient, penalty_of, penalty_value
 
@@ -39,9 +43,10 @@ class Gradient(NamedTuple):
 class GradientFunction(Protocol):
     """The gradient of one objective, as a function of numbers alone.
 
-    axis_name: the mesh axis over whose devices the batch is split into equal shares. Weights are then divided by the
-    mean over devices of their sums, so that the batch's value and gradients are the means of the devices' own, and a
-    layer that couples rows across devices gets cotangents of one scale.
+    weights: (B,), one for each example; None for equal ones. total: what the weighted sum is divided by; None for the
+    sum of the weights. The loops give weights whose mean over the whole set is 1, and as total the number of rows of
+    the batch: so every step follows an unbiased estimate of the set's objective, and an example's say doesn't depend on
+    its neighbours. (With total None each batch is normalised by itself; a batch of one then ignores its weight.)
     """
 
     def __call__(
@@ -54,14 +59,14 @@ class GradientFunction(Protocol):
         key: jax.Array | None = None,
         weights: jax.Array | None = None,
         train: bool = True,
-        axis_name: str | None = None,
+        total: Any = None,
     ) -> Gradient: ...
 
 
 def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer | None = None) -> GradientFunction:
     """The gradient by backpropagation: the hand-written rules of loss, layers and penalty.
 
-    Equations: dy_b = w_b / sum(w) dl_b/dy_b;  (dparams, dx) = net.backward(params, cache, dy);
+    Equations: dy_b = w_b / W dl_b/dy_b;  (dparams, dx) = net.backward(params, cache, dy);
         grads = dparams + d penalty / d params.
     `observe(node)` gets each layer's `Node` (path, cache, error term dy, dparams, dx) in this one pass; what it returns
     is in `.notes` under the layer's path.
@@ -87,14 +92,15 @@ def backprop(net: Layer, loss: Loss, penalty: PyTree = None, observe: Observer |
         key: jax.Array | None = None,
         weights: jax.Array | None = None,
         train: bool = True,
-        axis_name: str | None = None,
+        total: Any = None,
     ) -> Gradient:
         with jax.named_scope("forward"):
-            outputs, new_state, cache = net.forward(params, state, x, key=key, train=train)
+            outputs, new_state, cache = forward_of(net, params, state, x, key=key, train=train)
         with jax.named_scope("loss"):
-            mean, dy = mean_loss(loss, outputs, target, weights, axis_name)
+            mean, dy = mean_loss(loss, outputs, target, weights, total)
         with jax.named_scope("backward"):
             dparams, dx, notes = fold(net, params, cache, dy, observe)
+        dparams = as_typed(dparams, params)
         return with_penalty(Gradient(mean, mean, mean, dparams, new_state, outputs, dx, notes), penalty, params)
 
     return gradient
@@ -116,14 +122,14 @@ def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction
         key: jax.Array | None = None,
         weights: jax.Array | None = None,
         train: bool = True,
-        axis_name: str | None = None,
+        total: Any = None,
     ) -> Gradient:
         def objective(params: PyTree, x: jax.Array) -> tuple[jax.Array, tuple]:
             with jax.named_scope("forward"):
-                outputs, new_state, _ = net.forward(params, state, x, key=key, train=train)
+                outputs, new_state, _ = forward_of(net, params, state, x, key=key, train=train)
             with jax.named_scope("loss"):
-                values, _ = loss.forward(outputs, target)
-                mean = jnp.sum(shares(weights, values, axis_name) * values)
+                values = _one_each(loss, loss.forward(outputs, target)[0], outputs)
+                mean = jnp.sum(shares(weights, values, total) * values)
             with jax.named_scope("penalty"):
                 extra = penalty_value(penalty, params).astype(mean.dtype)
             return mean + extra, (mean, extra, new_state, outputs)
@@ -137,14 +143,26 @@ def autodiff(net: Layer, loss: Loss, penalty: PyTree = None) -> GradientFunction
 
 
 def mean_loss(
-    loss: Loss, outputs: jax.Array, target: jax.Array, weights: jax.Array | None = None, axis_name: str | None = None
+    loss: Loss, outputs: jax.Array, target: jax.Array, weights: jax.Array | None = None, total: Any = None
 ) -> tuple[jax.Array, jax.Array]:
-    """sum_b w_b l_b / sum_b w_b, and its gradient with respect to the outputs, by the loss's rule: the error term dy
-    that backpropagation starts from.
+    """sum_b w_b l_b / W, and its gradient with respect to the outputs, by the loss's rule: the error term dy that
+    backpropagation starts from.
     """
     values, cache = loss.forward(outputs, target)
-    row_weights = shares(weights, values, axis_name)
-    return jnp.sum(row_weights * values), loss.backward(cache, row_weights)
+    values = _one_each(loss, values, outputs)
+    row_weights = shares(weights, values, total)
+    dy = loss.backward(cache, row_weights)
+    return jnp.sum(row_weights * values), dy.astype(outputs.dtype)  # a loss of one's own may leave it in the weights'
+
+
+def _one_each(loss: Loss, values: jax.Array, outputs: jax.Array) -> jax.Array:
+    """A loss's values, one for each example, in float32 at least."""
+    if values.shape != outputs.shape[:1]:
+        raise TypeError(
+            f"{type(loss).__name__}.forward should give one value for each example, of shape {outputs.shape[:1]}, got "
+            f"{values.shape}: sum over all axes but the first; the mean over examples is the objective's"
+        )
+    return widened(values)
 
 
 def with_penalty(result: Gradient, penalty: PyTree, params: PyTree) -> Gradient:
@@ -155,16 +173,15 @@ def with_penalty(result: Gradient, penalty: PyTree, params: PyTree) -> Gradient:
     return result._replace(value=result.loss + extra, penalty=extra, grads=grads)
 
 
-def shares(weights: jax.Array | None, values: jax.Array, axis_name: str | None = None) -> jax.Array:
-    """w_b / sum(w), which sum to 1; 1/B each without weights. All 0 where all weights are 0 (only padding).
-
-    With an axis, the mean over its devices of their sums is 1.
-    """
+def shares(weights: jax.Array | None, values: jax.Array, total: Any = None) -> jax.Array:
+    """w_b / W, in float32 at least; 1/B each without weights and total; 0 where all weights are 0, as of padding."""
+    dtype = wide_dtype(values.dtype)
     if weights is None:
-        return jnp.full_like(values, 1 / values.shape[0])
+        return jnp.full(values.shape, 1 / values.shape[0] if total is None else 1 / jnp.asarray(total, dtype), dtype)
     if weights.shape != values.shape:
         raise ValueError(f"weights should be one number per example, {values.shape}, got {weights.shape}")
-    total = mean_over(jnp.sum(weights), axis_name)
+    weights = weights.astype(dtype)
+    total = jnp.sum(weights) if total is None else jnp.asarray(total, dtype)
     if not is_traced(total) and total == 0:
         raise ValueError("weights sum to 0, so their mean is undefined: give at least one example a positive weight")
-    return weights.astype(values.dtype) / jnp.where(total == 0, 1, total).astype(values.dtype)
+    return weights / jnp.where(total == 0, 1, total)

@@ -3,8 +3,11 @@
     forward(y, target) -> values (B,), cache            backward(cache, weights (B,)) -> dy of sum_b weights_b l_b
 
 A loss is a recipe, as a layer is. It takes no mean over the batch: the objective chooses the weights. `check` refuses
-targets of the wrong type or shape: at trace time, and on the host before the first step. `n_classes` says how many
-labels there are; a loss that takes no labels may leave it out.
+targets of the wrong type or shape: at trace time, and on the host before the first step. A loss may have two words
+more: `n_classes` says how many labels there are; `check_values(target)` refuses targets by their values, where they are
+at hand: on the host, before the first step.
+
+Values are float32 at least, whatever the outputs are: a sum over many of float16 may be infinite. dy has y's dtype.
 """
 
 import math
@@ -13,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, Shape, Static, is_floating, is_integer, require_floating
+from jaxnn.arrays import PyTree, Shape, Static, is_floating, is_integer, require_floating, widened
 from jaxnn.layer import recipe, require_hashable
 
 
@@ -87,10 +90,10 @@ class HalfSquaredError:
 
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
         residual = _residual(self, y, target)
-        return LossForward(_row_sums(jnp.square(residual)) / 2, ResidualCache(residual))
+        return LossForward(_row_sums(jnp.square(residual)) / 2, ResidualCache(residual.astype(y.dtype)))
 
     def backward(self, cache: ResidualCache, weights: jax.Array) -> jax.Array:
-        return _each_row(weights, cache.residual) * cache.residual
+        return _weighted(weights, cache.residual)
 
 
 @recipe
@@ -115,7 +118,7 @@ class AbsoluteError:
 
     def backward(self, cache: SignCache, weights: jax.Array) -> jax.Array:
         sign = jnp.where(cache.sign == NO_SIGN, jnp.nan, cache.sign.astype(cache.dtype.value))
-        return _each_row(weights, sign) * sign
+        return _weighted(weights, sign)
 
 
 @recipe
@@ -146,10 +149,11 @@ class Huber:
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
         residual = _residual(self, y, target)
         clipped = jnp.clip(residual, -self.delta, self.delta)
-        return LossForward(_row_sums(clipped * (residual - clipped / 2)), ResidualCache(clipped))
+        values = _row_sums(clipped * (residual - clipped / 2))
+        return LossForward(values, ResidualCache(clipped.astype(y.dtype)))
 
     def backward(self, cache: ResidualCache, weights: jax.Array) -> jax.Array:
-        return _each_row(weights, cache.residual) * cache.residual
+        return _weighted(weights, cache.residual)
 
 
 @recipe
@@ -179,19 +183,33 @@ class SoftmaxCrossEntropy:
     def n_classes(self, target: Any, output_shape: Shape) -> int | None:
         return output_shape[0] if _are_labels(target) else None
 
+    def check_values(self, target: Any) -> None:
+        if _are_labels(target):
+            return
+        wide = widened(target)
+        sums = wide.sum(axis=-1)
+        # As far off 1 as the rounding of K numbers of the target's type takes a sum.
+        off = abs(sums - 1) > 8 * math.sqrt(target.shape[-1]) * float(jnp.finfo(target.dtype).eps)
+        _require_all(
+            self, (wide < 0).any(axis=-1) | (off & (sums != 0)),
+            "be a distribution, of numbers that aren't negative and sum to 1 (or all 0, which masks the example)",
+            "divide each row by its sum, or give labels",
+        )  # fmt: skip
+
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
         require_floating(self, y)
         self.check(target, y.shape[1:])
-        log_p = _log_softmax(y)
-        t = self._distribution(target, y)
+        log_p = _log_softmax(widened(y))
+        t = self._distribution(target, log_p)
         values = -jnp.sum(jnp.where(t == 0, 0, t * log_p), axis=-1)
-        return LossForward(values, ProbabilitiesCache(jnp.exp(log_p), target))
+        return LossForward(values, ProbabilitiesCache(jnp.exp(log_p).astype(y.dtype), target))
 
     # dl/dz_k = -sum_j t_j d(log p_j)/dz_k = -sum_j t_j (1[j = k] - p_k) = p_k sum_j t_j - t_k.
     def backward(self, cache: ProbabilitiesCache, weights: jax.Array) -> jax.Array:
         p, target = cache
-        t = self._distribution(target, p)
-        return _each_row(weights, p) * (p * jnp.sum(t, axis=-1, keepdims=True) - t)
+        wide = widened(p)
+        t = self._distribution(target, wide)
+        return _weighted(weights, wide * jnp.sum(t, axis=-1, keepdims=True) - t, p.dtype)
 
     def _distribution(self, target: jax.Array, y: jax.Array) -> jax.Array:
         t = _one_hot(target, y) if target.ndim < y.ndim else target.astype(y.dtype)
@@ -221,6 +239,11 @@ class SigmoidCrossEntropy:
 
     def check(self, target: Any, output_shape: Shape) -> None:
         if len(jnp.shape(target)) == 1:
+            if tuple(output_shape) == (1,):
+                raise ValueError(
+                    f"{self}: with one output, targets should be of the outputs' shape (B, 1), got "
+                    f"{jnp.shape(target)}: reshape them with [:, None]"
+                )
             _require_classes(self, output_shape)
             _require_labels_or_distributions(self, target, output_shape)
         else:
@@ -231,19 +254,26 @@ class SigmoidCrossEntropy:
             return output_shape[0]
         return 2 if is_integer(target) else None
 
+    def check_values(self, target: Any) -> None:
+        if is_floating(target):
+            outside = ~((target >= 0) & (target <= 1)).reshape(len(target), -1).all(axis=1)
+            _require_all(self, outside, "be in [0, 1]", "rescale them, or take HalfSquaredError() for quantities")
+
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
         require_floating(self, y)
         self.check(target, y.shape[1:])
-        t = self._probabilities(target, y)
+        z = widened(y)
+        t = self._probabilities(target, z)
         # -t log p - (1 - t) log(1 - p) = log(1 + e^z) - t z, and log(1 + e^z) = max(z, 0) + log(1 + e^-|z|).
-        positive = y > 0
-        softplus = jnp.where(positive, y, 0) + jnp.log1p(jnp.exp(jnp.where(positive, -y, y)))
-        values = _row_sums(softplus - t * y)
-        return LossForward(values, ProbabilitiesCache(jax.lax.logistic(y), target))
+        positive = z > 0
+        softplus = jnp.where(positive, z, 0) + jnp.log1p(jnp.exp(jnp.where(positive, -z, z)))
+        values = _row_sums(softplus - t * z)
+        return LossForward(values, ProbabilitiesCache(jax.lax.logistic(z).astype(y.dtype), target))
 
     def backward(self, cache: ProbabilitiesCache, weights: jax.Array) -> jax.Array:
         p, target = cache
-        return _each_row(weights, p) * (p - self._probabilities(target, p))
+        wide = widened(p)
+        return _weighted(weights, wide - self._probabilities(target, wide), p.dtype)
 
     def _probabilities(self, target: jax.Array, y: jax.Array) -> jax.Array:
         t = _one_hot(target, y) if target.ndim < y.ndim else target.astype(y.dtype)
@@ -251,9 +281,10 @@ class SigmoidCrossEntropy:
 
 
 def _residual(loss: Any, y: jax.Array, target: jax.Array) -> jax.Array:
-    """y - t, after checking that they go together."""
+    """y - t in float32 at least, after checking that they go together."""
     require_floating(loss, y)
     loss.check(target, y.shape[1:])
+    y = widened(y)
     return y - target.astype(y.dtype)
 
 
@@ -273,9 +304,20 @@ def _one_hot(labels: jax.Array, y: jax.Array) -> jax.Array:
     return jax.nn.one_hot(labels, y.shape[-1], dtype=y.dtype)
 
 
-def _each_row(weights: jax.Array, y: jax.Array) -> jax.Array:
-    """(B,) as (B, 1, ...): one weight for each row of y."""
-    return weights.astype(y.dtype).reshape(-1, *[1] * (y.ndim - 1))
+def _weighted(weights: jax.Array, slopes: jax.Array, dtype: Any = None) -> jax.Array:
+    """dy = w_b slopes_b, multiplied in float32 at least: a share of 1/B may be no number of float16."""
+    wide = widened(slopes)
+    rows = weights.astype(wide.dtype).reshape(-1, *[1] * (slopes.ndim - 1))
+    return (rows * wide).astype(slopes.dtype if dtype is None else dtype)
+
+
+def _require_all(loss: Any, wrong: Any, words: str, remedy: str) -> None:
+    """Refuse examples whose targets have wrong values."""
+    if wrong.any():
+        raise ValueError(
+            f"{loss}: targets should {words}: those of {int(wrong.sum())} of {len(wrong)} examples aren't (the first "
+            f"is example {int(wrong.argmax())}); {remedy}"
+        )
 
 
 def _require_smoothing(loss: Any, smoothing: float) -> None:

@@ -15,8 +15,21 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxnn.arrays import STATIC, PyTree, added, params_dtype, register_node, zeros_like
+from jaxnn.arrays import (
+    STATIC,
+    PyTree,
+    added,
+    number,
+    params_dtype,
+    register_node,
+    scaled,
+    wide_dtype,
+    wide_like,
+    widened,
+    zeros_like,
+)
 from jaxnn.layer import Layer, Path, plain_step, recipe, walk
 
 Mask = Callable[[PyTree], PyTree]
@@ -58,14 +71,14 @@ class l2(OnWeights):
     (Array(0.45000002, dtype=float32), Array([[0.3]], dtype=float32))
     """
 
-    strength: Any
+    strength: Any = number("[0, inf)")
     mask: Mask | None = field(default=None, metadata=STATIC)
 
     def value(self, params: PyTree) -> jax.Array:
-        return _over_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) / 2 * jnp.sum(jnp.square(w)), params)
+        return _over_weights(self, lambda w: wide_like(self.strength, w) / 2 * jnp.sum(jnp.square(widened(w))), params)
 
     def gradient(self, params: PyTree) -> PyTree:
-        return _at_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * w, params)
+        return _at_weights(self, lambda w: scaled(self.strength, w), params)
 
 
 @register_node
@@ -77,15 +90,15 @@ class l1(OnWeights):
     Source: PRINCIPLES H1.
     """
 
-    strength: Any
+    strength: Any = number("[0, inf)")
     mask: Mask | None = field(default=None, metadata=STATIC)
 
     def value(self, params: PyTree) -> jax.Array:
         # sign(w) w rather than |w|: JAX's derivative of |w| at 0 is 1, the declared one is 0.
-        return _over_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * jnp.sum(jnp.sign(w) * w), params)
+        return _over_weights(self, lambda w: wide_like(self.strength, w) * jnp.sum(widened(jnp.sign(w) * w)), params)
 
     def gradient(self, params: PyTree) -> PyTree:
-        return _at_weights(self, lambda w: jnp.asarray(self.strength, w.dtype) * jnp.sign(w), params)
+        return _at_weights(self, lambda w: scaled(self.strength, jnp.sign(w)), params)
 
 
 NAMES = ("weight",)
@@ -133,7 +146,7 @@ def _marked(path: Path, node: PyTree, names: tuple[str, ...], said: Mapping[Path
 def penalty_value(penalty: PyTree, params: PyTree) -> jax.Array:
     """The sum of the penalties: of one, of a tuple of them, or 0 of None."""
     values = [term.value(params) for term in penalties(penalty)]
-    return sum(values[1:], values[0]) if values else jnp.zeros((), params_dtype(params))
+    return _total(values, params)
 
 
 def penalty_gradient(penalty: PyTree, params: PyTree) -> PyTree:
@@ -164,9 +177,15 @@ def for_network(part: Any, net: Layer) -> Any:
 def mask_for(owner: Any, params: PyTree) -> PyTree:
     """The params that a penalty or rule is for, as a tree of bools.
 
-    Raises: ValueError if there are none: the penalty or rule would silently do nothing.
+    Raises: ValueError if there are none: the penalty or rule would silently do nothing; TypeError if the mask gives
+    something else.
     """
     mask = (owner.mask or weight_mask)(params)
+    if jax.tree.structure(mask) != jax.tree.structure(params) or not all(map(_is_bool, jax.tree.leaves(mask))):
+        raise TypeError(
+            f"{type(owner).__name__}: mask should give a bool for each of the params, in a tree like theirs, "
+            f"{jax.tree.structure(params)}; it gave {mask}"
+        )
     if jax.tree.leaves(params) and not any(jax.tree.leaves(mask)):
         names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
         raise ValueError(
@@ -177,10 +196,20 @@ def mask_for(owner: Any, params: PyTree) -> PyTree:
     return mask
 
 
+def _is_bool(leaf: Any) -> bool:
+    return isinstance(leaf, bool | np.bool_)
+
+
 def _over_weights(penalty: Any, f: Callable[[jax.Array], jax.Array], params: PyTree) -> jax.Array:
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(mask_for(penalty, params)), strict=True)
     values = [f(leaf) for leaf, is_weight in pairs if is_weight]
-    return sum(values[1:], values[0]) if values else jnp.zeros((), params_dtype(params))
+    return _total(values, params)
+
+
+def _total(values: list[jax.Array], params: PyTree) -> jax.Array:
+    """The sum of some numbers, in float32 at least; 0 of none."""
+    values = [widened(value) for value in values]
+    return sum(values[1:], values[0]) if values else jnp.zeros((), wide_dtype(params_dtype(params)))
 
 
 def _at_weights(owner: Any, f: Callable[[jax.Array], jax.Array], params: PyTree) -> PyTree:

@@ -22,9 +22,9 @@ class Gradient(NamedTuple):
 
 
 def backprop(net: Any, loss: Any, penalty: Any = None) -> Callable[..., Gradient]:
-    """E = sum_b w_b l_b / sum_b w_b + penalty(params), and its gradient, the error sent back through the network.
+    """E = sum_b w_b l_b / W + penalty(params), and its gradient, the error sent back through the network.
 
-    `masks` holds the mask of each Dropout, in forward order.
+    W is `total`, or sum_b w_b. `masks` holds the mask of each Dropout, in forward order.
     """
 
     def gradient(
@@ -35,12 +35,13 @@ def backprop(net: Any, loss: Any, penalty: Any = None) -> Callable[..., Gradient
         *,
         masks: Iterable[np.ndarray] = (),
         weights: np.ndarray | None = None,
+        total: float | None = None,
         train: bool = True,
     ) -> Gradient:
         outputs, new_state, cache = net.forward(params, state, x, masks=iter(masks), train=train)
         values, loss_cache = loss.forward(outputs, target)
         weights = np.ones_like(values) if weights is None else weights.astype(values.dtype)
-        total = weights.sum()
+        total = weights.sum() if total is None else total
         shares = weights / total if total > 0 else weights
         mean = (shares * values).sum()
         grads, dx = net.backward(params, cache, loss.backward(loss_cache, shares))

@@ -2,6 +2,10 @@
 
 Params, and the orders in which the epochs visit the examples, are arguments; so are the masks of Dropout, one after
 another for the whole run. `data` is (x, target) or (x, target, weights).
+
+All descend E = sum_i w_i l_i / sum_i w_i + penalty, i over the n examples of the set. With weights divided by their
+mean it is 1/n sum_i w_i l_i + penalty, of which a batch of m examples has the unbiased estimate 1/m sum_b w_b l_b +
+penalty.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,7 +50,7 @@ def bgd(
     update_state = update.init(params)
     history = []
     for _ in range(epochs):
-        result = gradient(params, state, x, target, weights=weights, masks=masks)
+        result = gradient(params, state, x, target, weights=weights, total=len(x), masks=masks)
         updates, update_state = update.update(result.grads, update_state, params)
         params, state = apply_updates(params, updates), result.state
         history.append((result.loss, result.penalty))
@@ -75,11 +79,12 @@ def mbgd(
         sums = np.zeros(2)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            result = gradient(params, state, x[batch], target[batch], weights=weights[batch], masks=masks)
+            one = {"weights": weights[batch], "total": len(batch), "masks": masks}
+            result = gradient(params, state, x[batch], target[batch], **one)
             updates, update_state = update.update(result.grads, update_state, params)
             params, state = apply_updates(params, updates), result.state
-            sums += weights[batch].sum() * np.array([result.loss, result.penalty])
-        history.append(sums / weights[order].sum())
+            sums += len(batch) * np.array([result.loss, result.penalty])
+        history.append(sums / len(order))
     return Descent(params, state, update_state, _columns(history))
 
 
@@ -104,18 +109,18 @@ def sgd(
         sums = np.zeros(2)
         for i in order:
             row = slice(i, i + 1)
-            result = gradient(params, state, x[row], target[row], weights=weights[row], masks=masks)
+            result = gradient(params, state, x[row], target[row], weights=weights[row], total=1, masks=masks)
             updates, update_state = update.update(result.grads, update_state, params)
             params, state = apply_updates(params, updates), result.state
-            sums += weights[i] * np.array([result.loss, result.penalty])
-        history.append(sums / weights[order].sum())
+            sums += np.array([result.loss, result.penalty])
+        history.append(sums / len(order))
     return Descent(params, state, update_state, _columns(history))
 
 
 def _weighted(data: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(x, target, weights), where all weights are 1 if data has none."""
+    """(x, target, weights), the weights of mean 1; all are 1 if data has none."""
     x, target, *weights = data
-    return x, target, weights[0] if weights else np.ones(len(x))
+    return x, target, weights[0] / weights[0].mean() if weights else np.ones(len(x))
 
 
 def _columns(history: list) -> History:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, require_positive, weighted_mean
-from jaxnn.layer import Layer, require_layer
+from jaxnn.arrays import PyTree, is_integer, is_traced, require_positive, weighted_mean
+from jaxnn.layer import Layer, forward_of, require_layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.examples import Examples, checked, features
 
@@ -26,21 +26,53 @@ class Evaluation(NamedTuple):
 def accuracy(outputs: jax.Array, target: jax.Array) -> jax.Array:
     """1 where the largest output is the target's class, 0 elsewhere and where an output is NaN.
 
+    One output is the logit of yes against no, as `SigmoidCrossEntropy` takes it: it is right where it is positive and
+    the target 1, or not and 0.
+
     Shapes: outputs (B, K), target integer (B,) or a distribution (B, K) -> (B,). A metric: one value per example.
     Raises: ValueError if there are no classes to compare.
 
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
     Array([1., 0.], dtype=float32)
+    >>> accuracy(jnp.array([[2.0], [-1.0]]), jnp.array([[1], [1]]))
+    Array([1., 0.], dtype=float32)
     """
-    if outputs.ndim != 2 or outputs.shape[1] < 2:
+    if outputs.ndim != 2:
         raise ValueError(
-            f"accuracy compares classes and needs outputs (B, K) with K at least 2, got {outputs.shape}: "
-            "pass metric=None, or a function (outputs, target) -> (B,)"
+            f"accuracy compares classes and needs outputs (B, K), got {outputs.shape}: pass metric=None, or a function "
+            "(outputs, target) -> (B,)"
         )
-    labels = target if target.ndim == 1 else jnp.argmax(target, axis=1)
-    chosen = jnp.argmax(outputs, axis=1)
-    right = (chosen == labels.astype(chosen.dtype)) & ~jnp.isnan(outputs).any(axis=1)
-    return right.astype(outputs.dtype)
+    if outputs.shape[1] == 1:
+        if target.shape not in ((len(outputs),), outputs.shape):
+            raise ValueError(f"accuracy: targets of one output should be (B,) or (B, 1), got {target.shape}")
+        chosen, label = outputs[:, 0] > 0, target.reshape(-1).astype(outputs.dtype) > 0.5
+    else:
+        chosen = jnp.argmax(outputs, axis=1)
+        label = (target if target.ndim == 1 else jnp.argmax(target, axis=1)).astype(chosen.dtype)
+    return ((chosen == label) & ~jnp.isnan(outputs).any(axis=1)).astype(outputs.dtype)
+
+
+def metric_for(metric: Metric | str | None, net: Layer, loss: Loss, data: Examples) -> Metric | None:
+    """The metric that is asked for; "auto" is accuracy where targets are classes, and none where they are quantities.
+
+    Classes are what a cross-entropy takes, labels, and rows with a single 1 beside zeros. Targets that have no value
+    yet, inside somebody's own program, are quantities unless they are one of the first two.
+    Raises: ValueError for another string.
+    """
+    if not isinstance(metric, str):
+        return metric
+    if metric != "auto":
+        raise ValueError(f'metric should be a function (outputs, target) -> (B,), None or "auto", got {metric!r}')
+    if len(net.output_shape(data.x.shape[1:])) != 1:
+        return None
+    return accuracy if hasattr(loss, "n_classes") or is_integer(data.target) or _are_one_hot(data.target) else None
+
+
+@jax.ensure_compile_time_eval()
+def _are_one_hot(target: Any) -> bool:
+    if is_traced(target) or target.ndim != 2 or target.shape[1] < 2:
+        return False
+    return bool(((target == 0) | (target == 1)).all() & (target.sum(axis=1) == 1).all())
 
 
 def predict(net: Layer, params: PyTree, state: PyTree, x: Any, *, chunk_size: int = CHUNK_SIZE) -> jax.Array:
@@ -61,22 +93,24 @@ def evaluate(
     state: PyTree,
     data: Any,
     *,
-    metric: Metric | None = accuracy,
+    metric: Metric | str | None = "auto",
     chunk_size: int = CHUNK_SIZE,
 ) -> Evaluation:
     """Mean loss (without penalty) and mean metric on data (x, target) or (x, target, weights), in evaluation mode.
 
+    metric: (outputs, target) -> one value per example; None for none; "auto": accuracy, if there are classes.
     Raises: what `examples.checked` raises for bad data.
     """
     require_positive("chunk_size", chunk_size)
     examples = checked(data, net, loss)
+    metric = metric_for(metric, net, loss, examples)
     return _evaluation(params, state, examples, net=net, loss=loss, metric=metric, chunk_size=chunk_size)
 
 
 @partial(jax.jit, static_argnames=("net", "chunk_size"))
 def _outputs(params: PyTree, state: PyTree, x: jax.Array, *, net: Layer, chunk_size: int) -> jax.Array:
     def outputs(x: jax.Array) -> jax.Array:
-        return net.forward(params, state, x).y
+        return forward_of(net, params, state, x).y
 
     n = x.shape[0]
     if n <= chunk_size:

@@ -6,6 +6,7 @@
 import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.arrays import PyTree, register_node, require_positive
+from jaxnn.arrays import PyTree, number, register_node, require_positive
 from jaxnn.layer import Layer
 from jaxnn.objective.losses import Loss
 from jaxnn.optional import require
@@ -31,14 +32,16 @@ class Fit(NamedTuple):
     """What `fit` gives: the run, the history of the epochs that were run, and why it ended.
 
     ended is "epochs" (all were run), "early" (the validation loss stopped improving), "diverged" (the loss, in an
-    ensemble every loss, became NaN or infinite) or "interrupted" (Ctrl-C). With early stopping, best_epoch counts from
-    1 in this fit, and the run has the params, the state and the rule's state of that epoch.
+    ensemble every loss, became NaN or infinite), "interrupted" (Ctrl-C) or "failed" (see `fit`). With early stopping,
+    best_epoch counts from 1 in this fit, and the run has the params, the state and the rule's state of that epoch.
+    last_finite: of a run that diverged, the run before the epoch in which it did; None if that was the first of all.
     """
 
     run: Run
     history: History
     ended: str
     best_epoch: jax.Array | None = None
+    last_finite: Run | None = None
 
 
 class Stopping(NamedTuple):
@@ -68,8 +71,8 @@ class early_stopping:
     (True, 2.0, 2)
     """
 
-    patience: Any
-    min_improvement: Any = 0.0
+    patience: Any = number("[1, inf)")
+    min_improvement: Any = number("[0, inf)", 0.0)
 
     def init(self, learned: PyTree) -> Stopping:
         zero = jnp.zeros((), jnp.int32)
@@ -121,7 +124,8 @@ def fit(
         stopping: `early_stopping(patience)`; what it kept is in the run that is returned.
         log: a file to which each epoch, once it is over, appends one line with a JSON object.
         progress: whether to show a bar with loss and examples per second (needs the extra `cli`).
-    Raises: ValueError if there is early stopping and no validation data; and what the loop raises.
+    Raises: ValueError if there is early stopping and no validation data; and what the loop raises. What comes in
+        between, be it a full disk under the log or a second Ctrl-C, has what was learned until then as `error.fit`.
     """
     data, validation = checked_splits(data, validation, net, loss)
     if stopping is not None and validation is None:
@@ -131,14 +135,24 @@ def fit(
     if run is not None and seeds:
         raise ValueError("a run that goes on has its own keys: pass either run=, or a key to start from")
     histories: list[History] = []
-    stopping_state, ended = None, "epochs"
+    stopping_state, ended, before = None, "epochs", run
+
+    def so_far(ended: str) -> Fit:
+        assert run is not None  # there was at least one epoch
+        if stopping_state is None:
+            return Fit(run, _joined(histories), ended, None, before if ended == "diverged" else None)
+        params, state, update_state, rounding = stopping_state.best
+        best = run._replace(params=params, state=state, update_state=update_state, rounding=rounding)
+        return Fit(best, _joined(histories), ended, stopping_state.best_epoch, before if ended == "diverged" else None)
+
     with (
+        _with_what_was_learned(lambda: so_far("failed") if histories else None),
         _interrupts() as interrupted,
         _bar(epochs, progress, options.get("metric", accuracy)) as advance,
         _log(log) as write,
     ):
         for _ in range(epochs):
-            began = time.perf_counter()
+            began, before = time.perf_counter(), run
             source = seeds if run is None else {"run": run}
             run, history = loop(net, loss, data, epochs=1, validation=validation, **source, **options)
             history = jax.tree.map(np.asarray, history)
@@ -150,7 +164,7 @@ def fit(
             if stopping is not None:
                 many = history.loss.ndim > 1
                 begin, watch = (_begin_each, _watch_each) if many else (_begin, _watch)
-                learned = run.params, run.state, run.update_state
+                learned = run.params, run.state, run.update_state, run.rounding
                 if stopping_state is None:
                     stopping_state = begin(stopping, learned)
                 validation_loss = jax.device_put(history.validation_loss[..., 0])
@@ -164,17 +178,26 @@ def fit(
             if interrupted():
                 ended = "interrupted"
                 break
-    assert run is not None  # there was at least one epoch
-    if stopping_state is not None:
-        params, state, update_state = stopping_state.best
-        run = run._replace(params=params, state=state, update_state=update_state)
-    return Fit(run, _joined(histories), ended, None if stopping_state is None else stopping_state.best_epoch)
+    return so_far(ended)
 
 
 def _joined(histories: list[History]) -> History:
     """One history from those of single epochs, along the epochs' axis: the one after an ensemble's."""
     axis = histories[0].loss.ndim - 1
     return jax.tree.map(lambda *columns: jax.device_put(np.concatenate(columns, axis=axis)), *histories)
+
+
+@contextmanager
+def _with_what_was_learned(learned: Callable[[], Fit | None]) -> Iterator[None]:
+    """Put what was learned into whatever is raised."""
+    try:
+        yield
+    except BaseException as error:
+        fitted = learned()
+        if fitted is not None:
+            error.fit = fitted  # type: ignore[attr-defined]
+            error.add_note(f"fit: what was learned in {fitted.history.loss.shape[-1]} epochs is this error's .fit")
+        raise
 
 
 def _row(history: History, epoch: int, seconds: float, n: int) -> dict[str, Any]:
@@ -202,6 +225,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         nonlocal pressed
         pressed = True
         signal.signal(signal.SIGINT, before)
+        print("\nCtrl-C: this epoch goes on to its end; a second Ctrl-C stops at once", file=sys.stderr, flush=True)
 
     signal.signal(signal.SIGINT, note)
     try:

@@ -4,6 +4,7 @@ They differ in how many examples one step uses: all of them (BGD), a batch (MBGD
 defined in `epochs`; a whole run is one compiled program (see `program`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from jaxnn.objective.gradient import backprop
 from jaxnn.objective.losses import Loss
 from jaxnn.training.augment import Augment
 from jaxnn.training.epochs import MiniBatches, SingleExamples, SingleExamplesInBlocks, WholeBatch
-from jaxnn.training.evaluation import Metric, accuracy
+from jaxnn.training.evaluation import Metric, metric_for
 from jaxnn.training.examples import checked_splits
 from jaxnn.training.program import run_epochs
 from jaxnn.training.run import History, Keys, Run
@@ -36,7 +37,7 @@ def bgd(
     gradient: Any = backprop,
     penalty: PyTree = None,
     validation: Any = None,
-    metric: Metric | None = accuracy,
+    metric: Metric | str | None = "auto",
     augment: Augment | None = None,
     run: Run | None = None,
     record: str = "epoch",
@@ -63,7 +64,7 @@ def bgd(
         gradient=gradient,
         update=update,
         penalty=penalty,
-        metric=metric,
+        metric=metric_for(metric, net, loss, data),
         augment=augment,
         record=record,
         axis_name=axis_name,
@@ -79,11 +80,12 @@ def mbgd(
     key: jax.Array | Keys | None = None,
     epochs: int,
     batch_size: int,
+    remainder: str = "step",
     update: UpdateRule,
     gradient: Any = backprop,
     penalty: PyTree = None,
     validation: Any = None,
-    metric: Metric | None = accuracy,
+    metric: Metric | str | None = "auto",
     augment: Augment | None = None,
     shuffle: bool = True,
     run: Run | None = None,
@@ -92,16 +94,20 @@ def mbgd(
 ) -> tuple[Run, History]:
     """Mini-batch gradient descent: an epoch visits the examples in a new order, `batch_size` per step.
 
-    The examples left over after the whole batches make one smaller batch.
+    The examples left over after the whole batches make one smaller batch, unless `remainder` says otherwise.
 
     Args:
-        data: (x, target) or (x, target, weights), n examples along the first axis; `validation` likewise.
+        data: (x, target) or (x, target, weights), n examples along the first axis; `validation` likewise. Weights say
+            how much an example counts in the objective, sum w l / sum w over the whole set, whatever the batches are.
         key: a key, or `Keys`. Not needed with `run`.
         update: an update rule of this library or of optax. optax's are functions, each equal only to itself: make
             the optimiser once, since a second one compiles the program again.
+        remainder: what becomes of the examples that are left over: "step", a smaller step of their own; "drop", none in
+            this epoch; "merge", they go into the last whole batch. A BatchNorm needs two examples in each.
         gradient: `backprop` or `autodiff`, or anything called in the same way: gradient(net, loss, penalty=penalty).
         penalty: l1, l2, or a tuple of penalties.
-        metric: (outputs, target) -> one value per example; None for no metric.
+        metric: (outputs, target) -> one value per example; None for no metric; "auto": accuracy where targets are
+            classes. A function is equal only to itself: a lambda in each call compiles the program each time.
         augment: how each step's examples are changed before its gradient is taken, by a key of the step's own; see
             `augment`. The training columns of the history are of the changed examples; validation changes none.
         run: the run to continue, from a loop's result; None starts one from `key`.
@@ -117,7 +123,7 @@ def mbgd(
     >>> import jax.numpy as jnp, jaxnn
     >>> x, t = jnp.array([[0.0], [1.0], [2.0]]), jnp.array([[1.0], [3.0], [5.0]])
     >>> run, history = mbgd(jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, t), key=jax.random.key(0), epochs=500,
-    ...                     batch_size=2, update=jaxnn.gradient_descent(0.2), metric=None)
+    ...                     batch_size=2, update=jaxnn.gradient_descent(0.2))
     >>> run.params.weight.round(3), run.params.bias.round(3)
     (Array([[2.]], dtype=float32), Array([1.], dtype=float32))
     """
@@ -130,19 +136,22 @@ def mbgd(
         )
     if batch_size == 1:
         _require_unmixed("mbgd", augment)
-    _require_own_rows("mbgd", net, axis_name, (batch_size, data.n % batch_size))
+    if remainder not in ("step", "drop", "merge"):
+        raise ValueError(f'mbgd: remainder should be "step", "drop" or "merge", got {remainder!r}')
+    epoch = MiniBatches(int(batch_size), shuffle, remainder)
+    _require_own_rows("mbgd", net, axis_name, sorted(set(epoch.sizes(data.n))))
     task = Task(
         net=net,
         loss=loss,
         gradient=gradient,
         update=update,
         penalty=penalty,
-        metric=metric,
+        metric=metric_for(metric, net, loss, data),
         augment=augment,
         record=record,
         axis_name=axis_name,
     )
-    return run_epochs(MiniBatches(batch_size, shuffle), task, data, validation, key=key, run=run, epochs=epochs)
+    return run_epochs(epoch, task, data, validation, key=key, run=run, epochs=epochs)
 
 
 def sgd(
@@ -157,7 +166,7 @@ def sgd(
     gradient: Any = backprop,
     penalty: PyTree = None,
     validation: Any = None,
-    metric: Metric | None = accuracy,
+    metric: Metric | str | None = "auto",
     augment: Augment | None = None,
     shuffle: bool = True,
     run: Run | None = None,
@@ -190,7 +199,7 @@ def sgd(
         gradient=gradient,
         update=update,
         penalty=penalty,
-        metric=metric,
+        metric=metric_for(metric, net, loss, data),
         augment=augment,
         record=record,
         axis_name=axis_name,
@@ -212,7 +221,7 @@ def _require_unmixed(loop: str, augment: Augment | None) -> None:
         )
 
 
-def _require_own_rows(loop: str, net: Layer, axis_name: str | None, batches: tuple[int, ...]) -> None:
+def _require_own_rows(loop: str, net: Layer, axis_name: str | None, batches: Sequence[int]) -> None:
     """Refuse layers that couple rows over an axis other than the loop's, or over devices with unequal shares."""
     for _, layer in walk(net):
         over = getattr(layer, "axis_name", None)

@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 from jaxnn.arrays import PyTree
 from jaxnn.layer import Layer
 from jaxnn.objective.losses import Loss
+from jaxnn.training.evaluation import metric_for
 from jaxnn.training.examples import checked_splits
 from jaxnn.training.run import History, Keys, Run, as_argument
 
@@ -71,11 +72,12 @@ def ensemble(
     >>> x, t = jnp.linspace(-1, 1, 8)[:, None], jnp.linspace(-1, 1, 8)[:, None]
     >>> rule = jaxnn.gradient_descent(jnp.array([0.01, 0.1, 1.0]))
     >>> run, history = ensemble(jaxnn.sgd, jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, t),
-    ...                         keys=jax.random.split(jax.random.key(0), 3), update=rule, epochs=4, metric=None)
+    ...                         keys=jax.random.split(jax.random.key(0), 3), update=rule, epochs=4)
     >>> history.loss.shape
     (3, 4)
     """
     data, validation = checked_splits(data, validation, net, loss)
+    options["metric"] = metric_for(options.get("metric", "auto"), net, loss, data)
     if (keys is None) == (run is None):
         raise ValueError("ensemble: give either keys=jax.random.split(key, M), or run= to go on with an ensemble")
     own_keys = None if keys is None else _members_keys(keys, share_order)
@@ -132,6 +134,7 @@ def data_parallel(
         one with it if a batch isn't a multiple of the number of devices.
     """
     data, validation = checked_splits(data, validation, net, loss)
+    options["metric"] = metric_for(options.get("metric", "auto"), net, loss, data)
     size = options.get("batch_size", options.get("chunk_size"))
     mesh = _mesh(devices, by, size, f"a batch of {size} examples")
     program = _data_parallel_program(loop, net, loss, mesh, by, tuple(sorted(options.items())))
@@ -150,7 +153,7 @@ def _ensemble_program(
     axes = jax.tree.unflatten(structure, [0 if is_own else None for is_own in own])
     keys_axes = axes.keys if axes.run is None else axes.run.keys
     shared: Any = None
-    run_axes = Run(0, 0, 0, keys_axes._replace(init=0, noise=0), epoch=shared, step=shared)
+    run_axes = Run(0, 0, 0, keys_axes._replace(init=0, noise=0), epoch=shared, step=shared, rounding=0)
 
     def one(member: Members, data: Any, validation: Any) -> tuple[Run, History]:
         return _call(loop, net, loss, member, data, validation, options)
@@ -221,6 +224,7 @@ def _own_leaves(run: Run) -> Run:
 
 
 def _members_keys(keys: jax.Array, share_order: bool) -> Keys:
+    keys = jnp.stack(keys) if isinstance(keys, list | tuple) and keys else keys
     if jnp.ndim(keys) != 1 or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
         raise ValueError("ensemble: keys should be typed keys of shape (M,): jax.random.split(jax.random.key(seed), M)")
     members_keys = jax.vmap(Keys.of)(keys)

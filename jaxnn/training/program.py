@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxnn.arrays import PyTree, is_floating, is_traced, params_dtype, require_positive, weighted_mean
+from jaxnn.arrays import is_floating, is_traced, kind_of, params_dtype, require_positive, weighted_mean, wide_dtype
 from jaxnn.layer import require_hashable
 from jaxnn.mesh_axes import varying_like
 from jaxnn.objective.penalties import Penalty, penalties
@@ -25,6 +24,7 @@ def run_epochs(
 ) -> tuple[Run, History]:
     """Check what can be checked on the host, then do all epochs in one compiled program."""
     require_positive("epochs", epochs)
+    epochs = int(epochs)
     if (run is None) == (key is None):
         raise ValueError(
             "a run needs a key to start from, or a run to go on with, which has its own keys: pass either "
@@ -37,23 +37,23 @@ def run_epochs(
     else:
         _require_rule_of(run, task.update)
     _require_augmented(task, data, run.keys.noise)
-    capacity = _capacity(epochs) if task.record == "epoch" else epochs
-    run, history = _trained(run, task, data, validation, epochs, epoch=epoch, capacity=capacity)
-    return run, jax.tree.map(lambda column: _first(epochs, column), history)
+    capacity = _capacity(epochs, epoch.n_steps(data.n) if task.record == "step" else 1)
+    # Inside somebody's own program nothing is gained by sharing one, and a loop of known length can be differentiated.
+    program = _trained_so_often if is_traced((run, task, data, validation)) else _trained
+    run, history = program(run, task, data, validation, epochs, epoch=epoch, capacity=capacity)
+    return run, jax.tree.map(lambda column: column[:epochs], history)
 
 
-@partial(jax.jit, static_argnames=("epoch", "capacity"))
-def _trained(
+def _all_epochs(
     run: Run,
     task: Task,
     data: Examples,
     validation: Examples | None,
-    epochs: jax.Array,
+    epochs: Any,
     *,
     epoch: Epoch,
     capacity: int,
 ) -> tuple[Run, History]:
-    """The number of epochs is an argument, not a shape, so that another number recompiles nothing."""
 
     def body(i: jax.Array, carry: tuple[Run, History]) -> tuple[Run, History]:
         run, history = carry
@@ -63,15 +63,20 @@ def _trained(
         return run, jax.tree.map(lambda column, entry: column.at[i].set(entry.astype(column.dtype)), history, row)
 
     history = _blank(task, run, validation, epoch.n_steps(data.n), capacity)
-    learned = run.params, run.state, run.update_state
-    (params, state, update_state), history = varying_like((learned, history), (run, task))
-    run = run._replace(params=params, state=state, update_state=update_state)
+    carried = {name: getattr(run, name) for name in ("params", "state", "update_state", "rounding")}
+    carried, history = varying_like((carried, history), (run, task))
+    run = run._replace(**carried)
     return jax.lax.fori_loop(0, epochs, body, (run, history))
+
+
+# The number of epochs is an argument, not a shape, so that another number recompiles nothing.
+_trained = jax.jit(_all_epochs, static_argnames=("epoch", "capacity"))
+_trained_so_often = jax.jit(_all_epochs, static_argnames=("epoch", "capacity", "epochs"))
 
 
 def _row(task: Task, run: Run, steps: Measured, validation: Examples | None) -> History:
     """An epoch's entry in the history, from the columns (steps,) of what its steps measured."""
-    mean = partial(weighted_mean, weights=steps.weight)
+    mean = partial(weighted_mean, weights=steps.n)
     held_out = None
     if validation is not None:
         held_out = evaluate(task.net, task.loss, run.params, run.state, validation, metric=task.metric)
@@ -89,7 +94,7 @@ def _row(task: Task, run: Run, steps: Measured, validation: Examples | None) -> 
 
 def _blank(task: Task, run: Run, validation: Examples | None, n_steps: int, capacity: int) -> History:
     """A history with room for `capacity` epochs."""
-    dtype = params_dtype(run.params)
+    dtype = wide_dtype(params_dtype(run.params))
     column, steps = jnp.zeros(capacity, dtype), jnp.zeros((capacity, n_steps), dtype)
     with_metric, each_step = task.metric is not None, task.record == "step"
     return History(
@@ -103,15 +108,22 @@ def _blank(task: Task, run: Run, validation: Examples | None, n_steps: int, capa
     )
 
 
+CALLS = {"gradient": "gradient(net, loss, penalty=penalty)", "metric": "metric(outputs, target)"}
+
+
 def _ready(task: Task) -> Task:
     """The task as an argument of the program, after checking its parts."""
     if task.record not in ("epoch", "step"):
         raise ValueError(f'record should be "epoch" or "step", got {task.record!r}')
     for name in ("gradient", "metric", "augment"):
         require_hashable(name, getattr(task, name))
+    for name, call in CALLS.items():
+        part = getattr(task, name)
+        if not callable(part) and part is not None:
+            raise TypeError(f"{name} should be a function, called as {call}, got {part!r}")
     for penalty in penalties(task.penalty):
-        if not isinstance(penalty, Penalty):
-            raise TypeError(f"penalty should be such as l2(1e-4), or a tuple of them, got a {type(penalty).__name__}")
+        if isinstance(penalty, type) or not isinstance(penalty, Penalty):
+            raise TypeError(f"penalty should be such as l2(1e-4), or a tuple of them, got {kind_of(penalty)}")
         require_node("penalty", penalty)
     return replace(task, update=as_argument(task.update, task.net), penalty=real(task.penalty))
 
@@ -140,11 +152,10 @@ def _require_augmented(task: Task, data: Examples, key: jax.Array) -> None:
     task.loss.check(target, task.net.output_shape(x.shape[1:]))
 
 
-def _capacity(epochs: int) -> int:
-    """Room for 1024 epochs, or the next power of two: histories of many lengths share one program."""
-    return max(1024, 1 << (epochs - 1).bit_length())
+def _capacity(epochs: int, n_numbers: int) -> int:
+    """Room for 1024 epochs, or the next power of two: histories of many lengths share one program.
 
-
-def _first(epochs: int, column: jax.Array) -> PyTree:
-    """The epochs that were run. Sliced on the host where there are values, since the device would compile a slice."""
-    return column[:epochs] if is_traced(column) else jax.device_put(np.asarray(column)[:epochs])
+    Where an epoch has many numbers (record="step"), less: for 2^20 of them, or the next power of two of epochs.
+    """
+    room = max(1, 2**20 // n_numbers)
+    return max(min(1024, 1 << (room.bit_length() - 1)), 1 << (epochs - 1).bit_length())

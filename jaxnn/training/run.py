@@ -1,14 +1,18 @@
 """What a training run carries, and what it records."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxnn.arrays import PyTree, Shape, Static
-from jaxnn.layer import Layer, require_layer
+from jaxnn.arrays import PyTree, Shape, Static, default_float, kind_of
+from jaxnn.layer import Layer, init_of, require_layer
 from jaxnn.objective.penalties import for_network
+from jaxnn.training.rounding import first_rounding
 from jaxnn.training.updates import UpdateRule
 
 
@@ -33,7 +37,10 @@ class Keys(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a run carries. Passed back to a loop as `run=`, it continues with the bits of a run that never stopped."""
+    """What a run carries. Passed back to a loop as `run=`, it continues with the bits of a run that never stopped.
+
+    rounding: what params of a short type lost when they were rounded (see `rounding.moved_params`); None for others.
+    """
 
     params: PyTree
     state: PyTree
@@ -41,6 +48,7 @@ class Run(NamedTuple):
     keys: Keys
     epoch: jax.Array
     step: jax.Array
+    rounding: PyTree = None
 
 
 class History(NamedTuple):
@@ -71,14 +79,32 @@ def start(net: Layer, shape: Shape, *, key: jax.Array | Keys, update: UpdateRule
 
 @partial(jax.jit, static_argnames=("net", "shape", "dtype"))
 def _started(keys: Keys, update: Any, *, net: Layer, shape: Shape, dtype: Any) -> Run:
-    params, state = net.init(keys.init, shape, dtype)
+    params, state = init_of(net, keys.init, shape, dtype)
     zero = jnp.zeros((), jnp.int32)
-    return Run(params, state, first_state(update, params), keys, zero, zero)
+    return Run(params, state, first_state(update, params), keys, zero, zero, first_rounding(params))
 
 
 def first_state(update: Any, params: PyTree) -> PyTree:
-    """A rule's state before its first step. A function of the module, so that JAX remembers its trace."""
-    return rule_in(update).init(params)
+    """A rule's state before its first step. A function of the module, so that JAX remembers its trace.
+
+    Raises: TypeError for a rule that can't begin from a network's params.
+    """
+    rule = rule_in(update)
+    with told(rule, "init"):
+        return rule.init(params)
+
+
+@contextmanager
+def told(rule: UpdateRule, method: str) -> Iterator[None]:
+    """An error of a rule that doesn't go with a loop, with what a loop gives it."""
+    try:
+        yield
+    except (AttributeError, TypeError) as error:
+        raise TypeError(
+            f"update: {type(rule).__name__}.{method} fails on this network's params: {error}. A loop has one tree of "
+            "params, and calls init(params) and update(grads, state, params); a rule that needs something else, as "
+            "optax.lookahead a pair of params, needs a loop of your own around jaxnn.backprop"
+        ) from error
 
 
 # Rules and penalties as arguments of a compiled program.
@@ -91,9 +117,16 @@ def as_argument(update: Any, net: Layer) -> Any:
     """
     if isinstance(update, Static):
         return Static(for_network(update.value, net))
-    if not hasattr(update, "init") or not hasattr(update, "update"):
-        raise TypeError(f"update should be an update rule such as gradient_descent(0.1), got a {type(update).__name__}")
+    if hasattr(update, "gradient_transformation"):  # optax.MultiSteps is an object around a rule
+        update = update.gradient_transformation()
+    if isinstance(update, type) or not hasattr(update, "init") or not hasattr(update, "update"):
+        raise TypeError(f"update should be an update rule such as gradient_descent(0.1), got {kind_of(update)}")
     require_node("update", update)
+    if not getattr(update, "descends", True):
+        raise ValueError(
+            f"update: {update} changes a gradient, and nothing in it descends along one: follow it by a rule, as in "
+            "chain(clip_by_global_norm(1.0), gradient_descent(0.1))"
+        )
     update = for_network(update, net)
     if any(callable(leaf) for leaf in jax.tree.leaves(update)):
         return Static(update)
@@ -116,5 +149,9 @@ def require_node(what: str, node: Any) -> None:
 
 
 def real(tree: PyTree) -> PyTree:
-    """Python ints as floats: 1 and 0.5 are then the same kind of learning rate, and share one program."""
-    return jax.tree.map(lambda leaf: float(leaf) if isinstance(leaf, int) else leaf, tree)
+    """Numbers of Python and NumPy in JAX's default float: 1, 0.5 and np.float32(0.1) are then one kind of learning
+    rate, and share one program.
+    """
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf, default_float()) if isinstance(leaf, int | float | np.number) else leaf, tree
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import default_float, register_node
+from jaxnn.arrays import default_float, number, register_node
 
 
 @register_node
@@ -24,8 +24,8 @@ class constant:
     [0.25, 0.5, 0.5, 0.5]
     """
 
-    value: Any
-    warmup: Any = 0
+    value: Any = number("[0, inf)")
+    warmup: Any = number("[0, inf)", 0)
 
     def __call__(self, step: Any) -> jax.Array:
         return _warmed(self.value, self.warmup, step, lambda s: jnp.ones_like(s))
@@ -36,10 +36,10 @@ class constant:
 class step_decay:
     """eta = value factor^floor(s / every): a cut by `factor` every so many steps."""
 
-    value: Any
-    every: Any
-    factor: Any = 0.1
-    warmup: Any = 0
+    value: Any = number("[0, inf)")
+    every: Any = number("(0, inf)")
+    factor: Any = number("[0, inf)", 0.1)
+    warmup: Any = number("[0, inf)", 0)
 
     def __call__(self, step: Any) -> jax.Array:
         return _warmed(self.value, self.warmup, step, lambda s: _real(self.factor) ** jnp.floor(s / _real(self.every)))
@@ -50,10 +50,10 @@ class step_decay:
 class exponential:
     """eta = value factor^(s / every), smooth where `step_decay` has steps."""
 
-    value: Any
-    every: Any
-    factor: Any = 0.1
-    warmup: Any = 0
+    value: Any = number("[0, inf)")
+    every: Any = number("(0, inf)")
+    factor: Any = number("[0, inf)", 0.1)
+    warmup: Any = number("[0, inf)", 0)
 
     def __call__(self, step: Any) -> jax.Array:
         return _warmed(self.value, self.warmup, step, lambda s: _real(self.factor) ** (s / _real(self.every)))
@@ -67,10 +67,10 @@ class cosine:
     Source: Loshchilov and Hutter 2017 (SGDR), equation 5, without restarts.
     """
 
-    value: Any
-    steps: Any
-    final: Any = 0.0
-    warmup: Any = 0
+    value: Any = number("[0, inf)")
+    steps: Any = number("(0, inf)")
+    final: Any = number("[0, inf)", 0.0)
+    warmup: Any = number("[0, inf)", 0)
 
     def __call__(self, step: Any) -> jax.Array:
         def decay(s: jax.Array) -> jax.Array:
@@ -88,9 +88,9 @@ class inverse_time:
     Source: Robbins and Monro 1951; PRINCIPLES B9.
     """
 
-    value: Any
-    every: Any
-    warmup: Any = 0
+    value: Any = number("[0, inf)")
+    every: Any = number("(0, inf)")
+    warmup: Any = number("[0, inf)", 0)
 
     def __call__(self, step: Any) -> jax.Array:
         return _warmed(self.value, self.warmup, step, lambda s: 1 / (1 + s / _real(self.every)))

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import Shape, norm, weighted_mean
-from jaxnn.layer import Layer
+from jaxnn.arrays import PyTree, Shape, norm, weighted_mean, widened
+from jaxnn.layer import Layer, forward_of
 from jaxnn.layers.activations import Identity
 from jaxnn.layers.dense import Dense
 from jaxnn.layers.rescale import Rescale
@@ -34,6 +34,7 @@ from jaxnn.mesh_axes import varying_like
 from jaxnn.networks.combinators import Serial
 from jaxnn.networks.rebuild import replaced
 from jaxnn.training.examples import Examples
+from jaxnn.training.rounding import moved_params
 from jaxnn.training.run import Run
 from jaxnn.training.step import Measured, Task, moved
 from jaxnn.training.updates import gradient_descent
@@ -86,9 +87,9 @@ def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Measured]
     parts = cut(task.net)
     assert parts is not None
     place, precision = parts.place, parts.dense.precision
-    weight, bias = run.params[place]
-    x = parts.before.forward(run.params[:place], run.state[:place], block.x, train=True).y
-    a = parts.dense.forward(run.params[place], (), x).y  # A = X W_1 + b_1
+    bias = run.params[place].bias
+    x = forward_of(parts.before, run.params[:place], run.state[:place], block.x, train=True).y
+    a = forward_of(parts.dense, run.params[place], (), x).y  # A = X W_1 + b_1
     gram = jnp.matmul(x, x.T, precision=precision) + (0 if bias is None else 1)  # G = X X^T + 1
     gradient = task.gradient(parts.after, task.loss)
 
@@ -98,29 +99,32 @@ def descend_block(task: Task, run: Run, block: Examples) -> tuple[Run, Measured]
         z = a_k + jnp.matmul(gram_k, u, precision=precision)  # the rows of u from k on are still 0
         key = jax.random.fold_in(run.keys.noise, run.step)
         z, target, weights = jax.tree.map(lambda leaf: leaf[None], (z, target, weights))
-        result = gradient(run.params, run.state, z, target, key=key, weights=weights)
+        weighted = {} if weights is None else {"weights": weights, "total": 1}
+        result = gradient(run.params, run.state, z, target, key=key, **weighted)
         with jax.named_scope("update"):
             (updates, u_k), update_state = task.rule.update((result.grads, result.dx), run.update_state)
             run = moved(run, updates, update_state, result.state)
         u = jax.lax.dynamic_update_slice_in_dim(u, u_k, k, axis=0)
-        metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights)
+        metric = None if task.metric is None else weighted_mean(task.metric(result.outputs, target), weights, 1)
         norms = (norm(result.dx), norm(result.grads)) if task.record == "step" else None
         return (run, u), (result.loss, metric, norms)
 
-    first = run.params[:place]
-    rest = run._replace(params=(*first, (), *run.params[place + 1 :]))
+    rest = run._replace(params=_with(run.params, place, ()), rounding=_with(run.rounding, place, ()))
     start = rest, varying_like(jnp.zeros_like(a), (a, rest))
     scanned = jnp.arange(block.n), a, gram, block.target, block.weights
     (rest, u), (losses, metrics, norms) = jax.lax.scan(step, start, scanned)
-    weight = weight + jnp.matmul(x.T, u, precision=precision)  # W_1 + X^T U
-    bias = None if bias is None else bias + jnp.sum(u, axis=0)
-    dense = run.params[place]._replace(weight=weight, bias=bias)
-    run = rest._replace(params=(*first, dense, *rest.params[place + 1 :]))
-    return run, Measured(losses, jnp.zeros_like(losses), metrics, _weights(block, losses), _gradient_norms(gram, norms))
+    dweight = jnp.matmul(x.T, u, precision=precision)  # W_1 + X^T U
+    dbias = None if bias is None else jnp.sum(u, axis=0)
+    updates = run.params[place]._replace(weight=dweight, bias=dbias)
+    rounding = None if run.rounding is None else run.rounding[place]
+    dense, rounding = moved_params(run.params[place], rounding, updates)
+    run = rest._replace(params=_with(rest.params, place, dense), rounding=_with(rest.rounding, place, rounding))
+    return run, Measured(losses, jnp.zeros_like(losses), metrics, jnp.ones_like(losses), _gradient_norms(gram, norms))
 
 
-def _weights(block: Examples, losses: jax.Array) -> jax.Array:
-    return jnp.ones_like(losses) if block.weights is None else block.weights.astype(losses.dtype)
+def _with(tree: tuple | None, place: int, part: PyTree) -> tuple | None:
+    """The tuple with another part at a place; None as it is."""
+    return None if tree is None else (*tree[:place], part, *tree[place + 1 :])
 
 
 def _gradient_norms(gram: jax.Array, norms: tuple[jax.Array, jax.Array] | None) -> jax.Array | None:
@@ -128,7 +132,7 @@ def _gradient_norms(gram: jax.Array, norms: tuple[jax.Array, jax.Array] | None) 
     if norms is None:
         return None
     error_term, rest = norms
-    return jnp.sqrt(jnp.diag(gram) * jnp.square(error_term) + jnp.square(rest))
+    return jnp.hypot(jnp.sqrt(widened(jnp.diag(gram))) * error_term, rest)
 
 
 def _augmented(task: Task, run: Run, block: Examples) -> Examples:

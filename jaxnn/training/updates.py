@@ -5,16 +5,31 @@ an optax optimiser can take the place of one of these, and these work in an opta
 numbers are leaves: a new learning rate recompiles nothing, and `vmap` takes a whole grid of rules. Wherever a rule
 takes a learning rate eta, it also takes a schedule.
 
+A rule's arithmetic is done in float32 at least, and its update has the gradient's dtype. Running averages are float32
+at least too, or of the dtype `moment_dtype`: in bfloat16 0.999 is 1, and an average that keeps 0.999 of itself stands
+still.
+
 Lower-case classes, like `functools.partial`: each is used as a function is, and prints as it was written.
 """
 
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import STATIC, PyTree, added, norm, register_node, scaled, zeros_like
+from jaxnn.arrays import (
+    STATIC,
+    PyTree,
+    as_typed,
+    number,
+    register_node,
+    scaled,
+    wide_dtype,
+    wide_like,
+    widened,
+)
 from jaxnn.layer import Layer
 from jaxnn.objective.penalties import Mask, OnWeights, for_network, mask_for
 
@@ -23,7 +38,9 @@ class UpdateRule(Protocol):
     """optax.GradientTransformation, structurally.
 
     Your own rule is a pytree: a frozen dataclass under `register_node`. It may have `of_network(net)`, a copy that
-    knows which of a network's params decay.
+    knows which of a network's params decay, and `descends = False` if it only changes a gradient or an update that
+    another rule makes: by itself in a loop it would climb. An `update` that takes `value` is given the step's loss, as
+    optax's rules with extra arguments are.
     """
 
     def init(self, params: PyTree) -> PyTree: ...
@@ -47,13 +64,13 @@ class gradient_descent:
     Source: PRINCIPLES B1; hanbingtao, part 2.  NumPy twin: reference/updates.py.
     """
 
-    learning_rate: Any
+    learning_rate: Any = number("[0, inf)")
 
     def init(self, params: PyTree) -> RuleState:
-        return RuleState(_first_step(self.learning_rate))
+        return RuleState(first_step(self.learning_rate))
 
     def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
-        return _descent(self.learning_rate, state.step, grads), RuleState(_next(state.step))
+        return _descent(self.learning_rate, state.step, grads, grads), RuleState(next_step(state.step))
 
 
 @register_node
@@ -65,15 +82,17 @@ class momentum:
     Source: Polyak 1964.  NumPy twin: reference/updates.py.
     """
 
-    learning_rate: Any
-    momentum: Any = 0.9
+    learning_rate: Any = number("[0, inf)")
+    momentum: Any = number("[0, 1)", 0.9)
+    moment_dtype: Any = field(default=None, metadata=STATIC)
 
     def init(self, params: PyTree) -> RuleState:
-        return RuleState(_first_step(self.learning_rate), zeros_like(params))
+        return RuleState(first_step(self.learning_rate), _moments(params, self.moment_dtype))
 
     def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
-        velocity = added(scaled(self.momentum, state.velocity), grads)
-        return _descent(self.learning_rate, state.step, velocity), RuleState(_next(state.step), velocity)
+        velocity = _with_velocity(grads, self.momentum, state.velocity)
+        descent = _descent(self.learning_rate, state.step, velocity, grads)
+        return descent, RuleState(next_step(state.step), as_typed(velocity, state.velocity))
 
 
 @register_node
@@ -85,16 +104,18 @@ class nesterov:
     NumPy twin: reference/updates.py.
     """
 
-    learning_rate: Any
-    momentum: Any = 0.9
+    learning_rate: Any = number("[0, inf)")
+    momentum: Any = number("[0, 1)", 0.9)
+    moment_dtype: Any = field(default=None, metadata=STATIC)
 
     def init(self, params: PyTree) -> RuleState:
-        return RuleState(_first_step(self.learning_rate), zeros_like(params))
+        return RuleState(first_step(self.learning_rate), _moments(params, self.moment_dtype))
 
     def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
-        velocity = added(scaled(self.momentum, state.velocity), grads)
-        ahead = added(grads, scaled(self.momentum, velocity))
-        return _descent(self.learning_rate, state.step, ahead), RuleState(_next(state.step), velocity)
+        velocity = _with_velocity(grads, self.momentum, state.velocity)
+        ahead = _with_velocity(grads, self.momentum, velocity)
+        descent = _descent(self.learning_rate, state.step, ahead, grads)
+        return descent, RuleState(next_step(state.step), as_typed(velocity, state.velocity))
 
 
 @register_node
@@ -106,30 +127,34 @@ class adam:
     Source: Kingma and Ba 2015, algorithm 1.  NumPy twin: reference/updates.py.
     """
 
-    learning_rate: Any
-    b1: Any = 0.9
-    b2: Any = 0.999
-    epsilon: Any = 1e-8
+    learning_rate: Any = number("[0, inf)")
+    b1: Any = number("[0, 1)", 0.9)
+    b2: Any = number("[0, 1)", 0.999)
+    epsilon: Any = number("(0, inf)", 1e-8)
+    moment_dtype: Any = field(default=None, metadata=STATIC)
 
     def init(self, params: PyTree) -> RuleState:
-        return RuleState(jnp.zeros((), jnp.int32), zeros_like(params), zeros_like(params))
+        first, second = (_moments(params, self.moment_dtype) for _ in range(2))
+        return RuleState(jnp.zeros((), jnp.int32), first, second)
 
     def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
         direction, new_state = self._direction(grads, state)
-        return _descent(self.learning_rate, state.step, direction), new_state
+        return _descent(self.learning_rate, state.step, direction, grads), new_state
 
     def _direction(self, grads: PyTree, state: RuleState) -> tuple[PyTree, RuleState]:
+        grads = jax.tree.map(widened, grads)
         first = _average(self.b1, state.velocity, grads)
         second = _average(self.b2, state.second_moment, jax.tree.map(jnp.square, grads))
         step = state.step + 1
 
         def direction(m: jax.Array, s: jax.Array) -> jax.Array:
             t = step.astype(m.dtype)
-            m_hat = m / (1 - jnp.asarray(self.b1, m.dtype) ** t)
-            s_hat = s / (1 - jnp.asarray(self.b2, m.dtype) ** t)
-            return m_hat / (jnp.sqrt(s_hat) + jnp.asarray(self.epsilon, m.dtype))
+            m_hat = m / (1 - wide_like(self.b1, m) ** t)
+            s_hat = s / (1 - wide_like(self.b2, m) ** t)
+            return m_hat / (jnp.sqrt(s_hat) + wide_like(self.epsilon, m))
 
-        return jax.tree.map(direction, first, second), RuleState(step, first, second)
+        kept = as_typed(first, state.velocity), as_typed(second, state.second_moment)
+        return jax.tree.map(direction, first, second), RuleState(step, *kept)
 
 
 @register_node
@@ -144,149 +169,43 @@ class adamw(OnWeights):
     Source: Loshchilov and Hutter 2019, algorithm 2; PRINCIPLES H3.  NumPy twin: reference/updates.py.
     """
 
-    learning_rate: Any
-    b1: Any = 0.9
-    b2: Any = 0.999
-    epsilon: Any = 1e-8
-    weight_decay: Any = 1e-4
+    learning_rate: Any = number("[0, inf)")
+    b1: Any = number("[0, 1)", 0.9)
+    b2: Any = number("[0, 1)", 0.999)
+    epsilon: Any = number("(0, inf)", 1e-8)
+    weight_decay: Any = number("[0, inf)", 1e-4)
     mask: Mask | None = field(default=None, metadata=STATIC)
+    moment_dtype: Any = field(default=None, metadata=STATIC)
 
     def init(self, params: PyTree) -> RuleState:
         return self._adam().init(params)
 
     def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
         direction, new_state = self._adam()._direction(grads, state)
-        direction = _with_decay(self, self.weight_decay, direction, params)
-        return _descent(self.learning_rate, state.step, direction), new_state
+        direction = with_decay(self, self.weight_decay, direction, params)
+        return _descent(self.learning_rate, state.step, direction, grads), new_state
 
     def _adam(self) -> adam:
-        return adam(self.learning_rate, self.b1, self.b2, self.epsilon)
-
-
-# What changes the gradient before a rule sees it: the first links of a chain.
-
-
-@register_node
-@dataclass(frozen=True)
-class weight_decay(OnWeights):
-    """g <- g + lambda W, on weights alone (see `adamw`). Before the rule: chain(weight_decay(1e-4), momentum(0.1)).
-
-    With plain gradient descent this is W <- (1 - eta lambda) W - eta g, and the same as the penalty l2(lambda); for
-    Adam it is not: use `adamw`.  Source: PRINCIPLES H3.  NumPy twin: reference/updates.py.
-    """
-
-    rate: Any
-    mask: Mask | None = field(default=None, metadata=STATIC)
-
-    def init(self, params: PyTree) -> RuleState:
-        return RuleState()
-
-    def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
-        return _with_decay(self, self.rate, grads, params), state
-
-
-@register_node
-@dataclass(frozen=True)
-class clip_by_value:
-    """g_i <- min(max(g_i, -limit), limit), each number by itself: it changes the gradient's direction.
-
-    Source: PRINCIPLES E2.  NumPy twin: reference/updates.py.
-    """
-
-    limit: Any
-
-    def init(self, params: PyTree) -> RuleState:
-        return RuleState()
-
-    def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
-        def clipped(g: jax.Array) -> jax.Array:
-            limit = jnp.asarray(self.limit, g.dtype)
-            return jnp.clip(g, -limit, limit)
-
-        return jax.tree.map(clipped, grads), state
-
-
-@register_node
-@dataclass(frozen=True)
-class clip_by_norm:
-    """g <- g min(1, limit / |g|) for each tensor g by its own norm: each keeps its direction, the whole doesn't.
-
-    NumPy twin: reference/updates.py.
-    """
-
-    limit: Any
-
-    def init(self, params: PyTree) -> RuleState:
-        return RuleState()
-
-    def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
-        return jax.tree.map(lambda g: scaled(_shrink(norm(g), self.limit), g), grads), state
-
-
-@register_node
-@dataclass(frozen=True)
-class clip_by_global_norm:
-    """g <- g min(1, limit / |g|) by the norm of all tensors together: the direction stays.
-
-    Source: Pascanu, Mikolov and Bengio 2013, algorithm 1; PRINCIPLES E2.  NumPy twin: reference/updates.py.
-    """
-
-    limit: Any
-
-    def init(self, params: PyTree) -> RuleState:
-        return RuleState()
-
-    def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
-        return scaled(_shrink(norm(grads), self.limit), grads), state
-
-
-# What changes a rule's update: the last link of a chain.
-
-
-@register_node
-@dataclass(frozen=True)
-class proximal_l1(OnWeights):
-    """W <- S(W + update), S(w) = sign(w) max(|w| - eta lambda, 0), on weights alone: exact zeros.
-
-    The step of the penalty lambda sum |W| where its gradient, lambda sign(W), would jump back and forth over 0. Put it
-    last, after a rule of the same learning rate: chain(gradient_descent(0.1), proximal_l1(0.1, 1e-3)). After a rule
-    that scales each coordinate by itself, as Adam does, it is another problem's step, still with exact zeros.
-    Source: Beck and Teboulle 2009 (ISTA), (1.4) and (1.5); PRINCIPLES H1.  NumPy twin: reference/updates.py.
-    """
-
-    learning_rate: Any
-    strength: Any
-    mask: Mask | None = field(default=None, metadata=STATIC)
-
-    def init(self, params: PyTree) -> RuleState:
-        return RuleState(_first_step(self.learning_rate))
-
-    def update(self, grads: PyTree, state: RuleState, params: PyTree = None) -> tuple[PyTree, RuleState]:
-        if params is None:
-            raise ValueError("proximal_l1 needs the params: call update(grads, state, params)")
-        eta = _rate(self.learning_rate, state.step)
-
-        # At the end of a chain the "gradient" is the update u that the rule before it has made.
-        def moved(u: jax.Array, w: jax.Array, is_weight: bool) -> jax.Array:
-            if not is_weight:
-                return u
-            size = jnp.abs(w + u) - jnp.asarray(eta, w.dtype) * jnp.asarray(self.strength, w.dtype)
-            # Where S is 0 the update is -w itself, so that w + update is 0 and not a rounding away from it.
-            return jnp.where(size > 0, jnp.sign(w + u) * size, 0) - w
-
-        return jax.tree.map(moved, grads, params, mask_for(self, params)), RuleState(_next(state.step))
+        return adam(self.learning_rate, self.b1, self.b2, self.epsilon, self.moment_dtype)
 
 
 @jax.tree_util.register_pytree_node_class
 class chain:
     """Rules one after another: each takes the result of the one before as its gradient.
 
+    >>> from jaxnn import clip_by_global_norm
     >>> chain(clip_by_global_norm(1.0), momentum(0.1))
     chain(clip_by_global_norm(limit=1.0), momentum(learning_rate=0.1, momentum=0.9))
     """
 
     def __init__(self, *rules: UpdateRule) -> None:
+        if not rules:
+            raise ValueError("chain: give at least one rule, such as chain(clip_by_global_norm(1.0), momentum(0.1))")
         self.rules = rules
+
+    @property
+    def descends(self) -> bool:
+        return any(getattr(rule, "descends", True) for rule in self.rules)
 
     def of_network(self, net: Layer) -> "chain":
         return chain(*(for_network(rule, net) for rule in self.rules))
@@ -294,10 +213,10 @@ class chain:
     def init(self, params: PyTree) -> tuple:
         return tuple(rule.init(params) for rule in self.rules)
 
-    def update(self, grads: PyTree, state: tuple, params: PyTree = None) -> tuple[PyTree, tuple]:
+    def update(self, grads: PyTree, state: tuple, params: PyTree = None, **extra: Any) -> tuple[PyTree, tuple]:
         states = []
         for rule, rule_state in zip(self.rules, state, strict=True):
-            grads, rule_state = rule.update(grads, rule_state, params)
+            grads, rule_state = updated(rule, grads, rule_state, params, **extra)
             states.append(rule_state)
         return grads, tuple(states)
 
@@ -318,45 +237,66 @@ class chain:
         return f"chain({', '.join(map(repr, self.rules))})"
 
 
+def updated(rule: UpdateRule, grads: PyTree, state: PyTree, params: PyTree, **extra: Any) -> tuple[PyTree, PyTree]:
+    """rule.update(grads, state, params), with those of some more arguments that it takes: optax's `value`, the
+    objective where the step begins; `grad`; and `value_fn`, the step's objective as a function of params.
+    """
+    parameters = signature(rule.update).parameters
+    takes_all = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
+    taken = {name: value for name, value in extra.items() if takes_all or name in parameters}
+    return rule.update(grads, state, params, **taken)
+
+
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
-    """params + updates, each leaf in its own dtype."""
-    return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)
+    """params + updates, each leaf in its own dtype, rounded once."""
+    return jax.tree.map(lambda p, u: (widened(p) + u.astype(wide_dtype(p.dtype))).astype(p.dtype), params, updates)
 
 
-def _first_step(learning_rate: Any) -> jax.Array | None:
+def first_step(learning_rate: Any) -> jax.Array | None:
     """A step count where the learning rate is a schedule, nothing where it is a number."""
     return jnp.zeros((), jnp.int32) if callable(learning_rate) else None
 
 
-def _next(step: jax.Array | None) -> jax.Array | None:
+def next_step(step: jax.Array | None) -> jax.Array | None:
     return None if step is None else step + 1
 
 
-def _descent(learning_rate: Any, step: jax.Array | None, direction: PyTree) -> PyTree:
-    """-eta direction."""
-    return scaled(-_rate(learning_rate, step), direction)
+def _descent(learning_rate: Any, step: jax.Array | None, direction: PyTree, grads: PyTree) -> PyTree:
+    """-eta direction, in the gradients' dtypes."""
+    return as_typed(scaled(-rate_at(learning_rate, step), direction), grads)
 
 
-def _rate(learning_rate: Any, step: jax.Array | None) -> Any:
+def rate_at(learning_rate: Any, step: jax.Array | None) -> Any:
     return learning_rate(step) if callable(learning_rate) else learning_rate
 
 
+def _moments(params: PyTree, dtype: Any) -> PyTree:
+    """Zeros like the params: in a dtype, or in float32 at least."""
+    return jax.tree.map(lambda p: jnp.zeros_like(p, dtype=wide_dtype(p.dtype) if dtype is None else dtype), params)
+
+
+def _with_velocity(grads: PyTree, decay: Any, velocity: PyTree) -> PyTree:
+    """g + mu v."""
+    return jax.tree.map(lambda g, v: wide_like(decay, g) * v.astype(wide_dtype(g.dtype)) + widened(g), grads, velocity)
+
+
 def _average(decay: Any, old: PyTree, new: PyTree) -> PyTree:
-    return added(scaled(decay, old), scaled(1 - decay, new))
+    """decay old + (1 - decay) new, in the dtype of new."""
+
+    def average(a: jax.Array, b: jax.Array) -> jax.Array:
+        return wide_like(decay, b) * a.astype(b.dtype) + wide_like(1 - decay, b) * b
+
+    return jax.tree.map(average, old, new)
 
 
-def _shrink(size: jax.Array, limit: Any) -> jax.Array:
-    """min(1, limit / size), without dividing by 0; a NaN norm leaves NaN."""
-    limit = jnp.asarray(limit, size.dtype)
-    return jnp.where(size <= limit, 1, limit / jnp.where(size == 0, 1, size))
-
-
-def _with_decay(rule: Any, rate: Any, grads: PyTree, params: PyTree) -> PyTree:
+def with_decay(rule: Any, rate: Any, grads: PyTree, params: PyTree) -> PyTree:
     if params is None:
         raise ValueError(f"{type(rule).__name__}: decay needs the params: call update(grads, state, params)")
-    return jax.tree.map(
-        lambda g, p, is_weight: g + jnp.asarray(rate, p.dtype) * p if is_weight else g,
-        grads,
-        params,
-        mask_for(rule, params),
-    )
+    if isinstance(rate, int | float) and rate == 0:  # then no mask can be wrong
+        return grads
+
+    def decayed(g: jax.Array, p: jax.Array, is_weight: bool) -> jax.Array:
+        wide = widened(g)
+        return (wide + wide_like(rate, g) * p.astype(wide.dtype)).astype(g.dtype) if is_weight else g
+
+    return jax.tree.map(decayed, grads, params, mask_for(rule, params))

@@ -54,8 +54,11 @@ def test_weights_stand_for_copies(x64, gradient):
 
 
 @BOTH
-def test_on_an_axis_the_devices_means_are_the_batchs(x64, gradient):
-    """Weights that are uneven between devices, one of which has none, and a layer whose rows couple across them."""
+def test_devices_means_are_the_batchs_if_all_have_one_total(x64, gradient):
+    """Weights that are uneven between devices, one of which has none, and a layer whose rows couple across them.
+
+    The total is the mean over devices of their sums.
+    """
     net, alone = (Serial(Dense(4), BatchNorm(axis_name=axis), Dense(3)) for axis in ("devices", None))
     params, state, x, target = point(alone, batch=6)
     weights = jnp.array([3.0, 1.0, 0.0, 0.0, 0.5, 7.0])
@@ -63,13 +66,29 @@ def test_on_an_axis_the_devices_means_are_the_batchs(x64, gradient):
 
     def of_each(x, target, weights):
         of = gradient(net, LOSS, penalty=l2(0.1))
-        result = of(params, state, x, target, weights=weights, axis_name="devices")
+        result = of(params, state, x, target, weights=weights, total=11.5 / 3)
         return result.value, result.loss, result.penalty, result.grads
 
     shares = (each.reshape(3, 2, *each.shape[1:]) for each in (x, target, weights))
     found = jax.tree.map(partial(jnp.mean, axis=0), jax.vmap(of_each, axis_name="devices")(*shares))
     expected = truth.value, truth.loss, truth.penalty, truth.grads
     assert error(found, expected, jax.tree.map(jnp.ones_like, expected)) <= SAME
+
+
+@BOTH
+@pytest.mark.parametrize(("of_params", "of_data"), [("float32", "float64"), ("bfloat16", "float32")])
+def test_gradients_have_the_types_of_their_params(x64, gradient, of_params, of_data):
+    """Data of another type leave no trace in what a rule is given: any rule runs."""
+    params, state, x, target = point()
+    params = jax.tree.map(lambda leaf: leaf.astype(of_params), params)
+    with jax.numpy_dtype_promotion("standard"):
+        grads = gradient(NET, LOSS)(params, state, x.astype(of_data), target).grads
+        for rule in (jaxnn.momentum(0.1), jaxnn.adam(0.1)):
+            run = jaxnn.start(NET, x.shape[1:], key=jax.random.key(0), update=rule, dtype=of_params)
+            data = x.astype(of_data), target
+            run, _ = jaxnn.bgd(NET, LOSS, data, run=run, epochs=1, update=rule, gradient=gradient)
+            assert {leaf.dtype.name for leaf in jax.tree.leaves(run.params)} == {of_params}
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(grads)} == {of_params}
 
 
 @BOTH

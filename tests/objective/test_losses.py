@@ -21,8 +21,11 @@ def by_hand(loss, y, target, weights=None):
 
 
 def by_machine(loss, y, target, weights=None):
-    weights = jnp.ones(y.shape[0], y.dtype) if weights is None else weights
-    return jax.grad(lambda y: jnp.sum(weights * loss.forward(y, target).values))(y)
+    def weighted(y):
+        values = loss.forward(y, target).values
+        return jnp.sum(values if weights is None else weights.astype(values.dtype) * values)
+
+    return jax.grad(weighted)(y)
 
 
 def logits(k=4, batch=5):
@@ -213,7 +216,7 @@ def test_sigmoid_and_softmax_agree_on_two_classes(x64):
         (SOFTMAX, np.zeros(5, int), (1,), ValueError, "K at least 2.*end the network with Dense"),
         (SOFTMAX, np.zeros(5, int), (2, 3), ValueError, "K at least 2"),
         (SIGMOID, np.zeros((5, 3)), (4,), ValueError, "outputs' shape"),
-        (SIGMOID, np.zeros(5, int), (1,), ValueError, "K at least 2"),
+        (SIGMOID, np.zeros(5, int), (1,), ValueError, r"with one output.*\(B, 1\), got \(5,\): reshape"),
         (SIGMOID, np.zeros(5), (4,), TypeError, "integer labels"),
     ],
 )

@@ -26,7 +26,6 @@ RULES = [
     jaxnn.clip_by_global_norm(3.0),
     jaxnn.clip_by_global_norm(1e3),
     *[jaxnn.chain(jaxnn.gradient_descent(rate), jaxnn.proximal_l1(rate, 0.4)) for rate in RATES],
-    jaxnn.chain(),
     jaxnn.chain(jaxnn.weight_decay(0.1), jaxnn.clip_by_norm(1.5), jaxnn.chain(jaxnn.momentum(RATES[1]))),
 ]
 

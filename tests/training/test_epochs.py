@@ -28,9 +28,9 @@ def begun():
 def test_it_has_as_many_steps_as_it_says(epoch):
     run, data = begun()
     after, measured = jax.jit(epoch, static_argnums=())(TASK, run, data)
-    assert measured.loss.shape == measured.weight.shape == (epoch.n_steps(data.n),)
+    assert measured.loss.shape == measured.n.shape == (epoch.n_steps(data.n),)
     assert int(after.step) == epoch.n_steps(data.n)
-    assert float(jnp.sum(measured.weight)) == data.n
+    assert float(jnp.sum(measured.n)) == data.n
 
 
 @pytest.mark.parametrize("epoch", [MiniBatches(3), SingleExamples(), SingleExamplesInBlocks(3)], ids=str)
@@ -48,6 +48,23 @@ def test_every_example_has_its_turn_once(epoch):
     _, measured = in_order(task, run, data)
     expected = [np.mean(values[i : i + size]) for i in range(0, data.n, size)]
     np.testing.assert_allclose(measured.loss, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("remainder", "sizes"), [("step", [3, 3, 1]), ("drop", [3, 3]), ("merge", [3, 4])], ids=["step", "drop", "merge"]
+)
+def test_what_becomes_of_the_remainder(remainder, sizes):
+    """Seven examples in batches of three; the steps' losses are those of the first params."""
+    run, data = begun()
+    task = Task(net=NET, loss=LOSS, gradient=backprop, update=jaxnn.gradient_descent(0.0))
+    epoch = MiniBatches(3, shuffle=False, remainder=remainder)
+    _, measured = jax.jit(epoch)(task, run, data)
+    values = np.asarray(LOSS.forward(NET.forward(run.params, run.state, data.x).y, data.target).values)
+    ends = np.cumsum(sizes)
+    np.testing.assert_array_equal(measured.n, sizes)
+    expected = [np.mean(values[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+    np.testing.assert_allclose(measured.loss, expected, rtol=1e-6)
+    assert epoch.n_steps(data.n) == len(sizes)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 20])

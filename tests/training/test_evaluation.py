@@ -14,8 +14,10 @@ from jaxnn import (
     Evaluation,
     HalfSquaredError,
     Serial,
+    SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
     accuracy,
+    gradient_descent,
 )
 
 NET, LOSS = Serial(Dense(4), BatchNorm(), Dropout(0.5), Dense(3)), SoftmaxCrossEntropy()
@@ -67,9 +69,38 @@ def test_accuracy():
     outputs = jnp.array([[0.1, 0.9], [0.8, 0.2], [0.5, 0.5]])
     np.testing.assert_array_equal(accuracy(outputs, jnp.array([1, 1, 0], jnp.uint8)), [1, 0, 1])
     np.testing.assert_array_equal(accuracy(outputs, jnp.array([[0.3, 0.7], [0.1, 0.9], [1.0, 0.0]])), [1, 0, 1])
-    for bad in (jnp.ones((3, 1)), jnp.ones(3), jnp.ones((3, 2, 2))):
+    for bad in (jnp.ones(3), jnp.ones((3, 2, 2))):
         with pytest.raises(ValueError, match=r"accuracy compares classes.*pass metric=None"):
             accuracy(bad, jnp.zeros(3, int))
+    logits = jnp.array([[3.0], [-1.0], [0.5], [jnp.nan]])  # of yes against no
+    for target in (jnp.array([1, 1, 0, 1]), jnp.array([[1], [1], [0], [1]]), jnp.array([[0.9], [0.8], [0.0], [1.0]])):
+        np.testing.assert_array_equal(accuracy(logits, target), [1, 0, 0, 0])
+    with pytest.raises(ValueError, match="targets of one output should be"):
+        accuracy(logits, jnp.zeros((4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "n_out", "has_one"),
+    [
+        (SoftmaxCrossEntropy(), np.arange(4) % 2, 2, True),
+        (SoftmaxCrossEntropy(), np.full((4, 2), 0.5), 2, True),
+        (SigmoidCrossEntropy(), (np.arange(4) % 2)[:, None], 1, True),
+        (HalfSquaredError(), np.eye(2)[np.arange(4) % 2], 2, True),
+        (HalfSquaredError(), np.ones((4, 2)), 2, False),
+        (HalfSquaredError(), (np.arange(4) % 2.0)[:, None], 1, False),
+    ],
+)
+def test_accuracy_where_targets_are_classes(loss, target, n_out, has_one, key):
+    """Without a word about metrics, in a loop, in an evaluation and in an ensemble; quantities have none."""
+    net, data = Dense(n_out), (np.ones((4, 2)), target)
+    given = {"epochs": 1, "update": gradient_descent(0.1)}
+    run, history = jaxnn.bgd(net, loss, data, key=key, **given)
+    assert (history.metric is not None) == has_one
+    assert (jaxnn.evaluate(net, loss, run.params, run.state, data).metric is not None) == has_one
+    _, history = jaxnn.ensemble(jaxnn.bgd, net, loss, data, keys=jax.random.split(key, 2), **given)
+    assert (history.metric is not None) == has_one
+    with pytest.raises(ValueError, match="metric should be a function.*got 'accuracy'"):
+        jaxnn.bgd(net, loss, data, key=key, metric="accuracy", **given)
 
 
 def test_images_of_bytes(key):

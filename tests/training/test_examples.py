@@ -34,7 +34,7 @@ def test_weights_and_indices():
     some = found.at(jnp.array([3, 0]))
     np.testing.assert_array_equal(some.x, X[[3, 0]])
     np.testing.assert_array_equal(some.target, [3, 0])
-    np.testing.assert_array_equal(some.weights, [0.5, 1.0])
+    np.testing.assert_allclose(some.weights, np.array([0.5, 1.0]) / 0.875, rtol=1e-7)  # their mean is 1
 
 
 def with_entry(array, index, value):
@@ -75,7 +75,7 @@ def test_bad_data(make, x, target, kind, words):
         ((X,), TypeError, "got a tuple of 1"),
         ({"x": X}, TypeError, "got a dict"),
         ((X, np.array(["a", "b", "c", "d"])), TypeError, "target should hold numbers, got dtype <U1"),
-        (([[1.0], [1.0, 2.0]], [0, 1]), TypeError, "x should be an array, got a list of uneven lengths"),
+        (([[1.0], [1.0, 2.0]], [0, 1]), TypeError, "x should be an array, got a list: .*inhomogeneous"),
         ((X, LABELS, np.ones(3)), ValueError, r"weights should be one number per example, \(4,\), got \(3,\)"),
         ((X, LABELS, np.ones(4, int)), TypeError, "weights should be floating"),
         ((X, LABELS, np.array([1.0, -1.0, 1.0, 1.0])), ValueError, "weights should not be negative"),
@@ -135,3 +135,54 @@ def test_data_closed_over_by_a_users_jit_is_checked_as_concrete():
         trained((x.at[2, 1].set(jnp.nan), labels, weights))
     with pytest.raises(ValueError, match="labels should be 0 to 2"):
         trained((x, labels + 1, weights))
+
+
+# What a cast to the device's type would change.
+
+
+@pytest.mark.parametrize(
+    ("x", "target", "words"),
+    [
+        (X, np.array([0, 1, 2**32, 1]), "target holds 4294967296, and the integers that JAX has here, int32, end at"),
+        (X, np.array([0, 1, 1 - 2**32, 1]), "target holds -4294967295.*end at -2147483648"),
+        (X, np.array([0, 1, 2**63, 1], np.uint64), "target holds 9223372036854775808"),
+        (np.array([[1_700_000_000_000] * 3] * 4), LABELS, r"x holds 1700000000000.*\.astype\(np.float32\)"),
+        (np.ma.masked_array(X, mask=X.max() - 1e-6 < X), LABELS, r"x has 1 masked entries.*\.filled\(value\)"),
+        (X, np.ma.masked_array(LABELS, mask=[0, 0, 1, 0]), "target has 1 masked entries"),
+    ],
+)
+def test_what_a_cast_would_change_is_refused(x, target, words):
+    with pytest.raises(ValueError, match=words):
+        checked((x, target), NET, LOSS)
+
+
+def test_what_a_cast_leaves_is_taken():
+    """Integers of 64 bits that fit, an array without masked entries, and bfloat16 from the host."""
+    found = checked((np.ma.masked_array(X, mask=np.zeros(X.shape)), LABELS.astype(np.uint64)), NET, LOSS)
+    np.testing.assert_array_equal(found.x, X)
+    np.testing.assert_array_equal(found.target, LABELS)
+    assert checked((np.asarray(jnp.asarray(X, jnp.bfloat16)), LABELS), NET, LOSS).x.dtype == jnp.bfloat16
+    with jax.enable_x64(True):
+        assert features(np.array([[2**40]])).dtype == jnp.int64
+
+
+@pytest.mark.parametrize(
+    ("loss", "row", "words"),
+    [
+        (SoftmaxCrossEntropy(), [0.5, -0.5, 1.0], "be a distribution"),
+        (SoftmaxCrossEntropy(), [2.0, 2.0, 1.0], r"those of 1 of 4 examples aren't \(the first is example 2\)"),
+        (SigmoidCrossEntropy(), [0.0, 1.5, 0.0], r"be in \[0, 1\].*example 2.*HalfSquaredError"),
+        (SigmoidCrossEntropy(), [0.0, -0.1, 0.0], r"be in \[0, 1\]"),
+    ],
+)
+@pytest.mark.parametrize("make", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_targets_that_are_no_distribution(make, loss, row, words):
+    """In any type: a row that sums to 1 but for rounding is one, and so is a masked one of zeros."""
+    net = Dense(3)
+    target = np.random.default_rng(0).dirichlet(np.ones(3), 4).astype(np.float32)
+    target[0] = 0
+    for dtype in (np.float32, jnp.bfloat16):
+        checked((X, make(target.astype(dtype))), net, loss)
+    target[2] = row
+    with pytest.raises(ValueError, match=words):
+        checked((X, make(target)), net, loss)

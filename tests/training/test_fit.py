@@ -190,3 +190,42 @@ def test_what_fit_refuses():
         )
     with pytest.raises(ValueError, match="epochs should be a positive int, got 0"):
         jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=jax.random.key(0), epochs=0, **GIVEN)
+
+
+def test_what_fails_between_epochs_gives_back_what_was_learned():
+    """A disk that is full under the log, in the third epoch: two epochs are in the error, as a run of two has them."""
+
+    class Full(Exception):
+        pass
+
+    calls = []
+
+    def loop(*arguments, **given):
+        if len(calls) == 2:
+            raise Full("no space left on device")
+        calls.append(1)
+        return jaxnn.mbgd(*arguments, **given)
+
+    given = GIVEN | {"key": jax.random.key(0)}
+    with pytest.raises(Full) as raised:
+        jaxnn.fit(loop, NET, LOSS, examples(), epochs=5, **given)
+    learned, (run, history) = raised.value.fit, jaxnn.mbgd(NET, LOSS, examples(), epochs=2, **given)
+    assert learned.ended == "failed"
+    assert_same_bits(learned.run.params, run.params)
+    assert_same_bits(learned.history, history)
+    calls[:] = [1, 1]
+    with pytest.raises(Full) as raised:  # before the first epoch is over there is nothing
+        jaxnn.fit(loop, NET, LOSS, examples(), epochs=5, **given)
+    assert not hasattr(raised.value, "fit")
+
+
+def test_a_run_that_diverges_keeps_its_last_finite_params():
+    x, t = np.full((8, 1), 1e3, np.float32), np.full((8, 1), 1e3, np.float32)
+    given = {"key": jax.random.key(0), "update": jaxnn.gradient_descent(10.0)}
+    fitted = jaxnn.fit(jaxnn.bgd, jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, t), epochs=20, **given)
+    assert fitted.ended == "diverged"
+    n = int(fitted.last_finite.epoch)
+    assert n == len(fitted.history.loss) - 1
+    assert np.isfinite(fitted.last_finite.params.weight).all()
+    before, _ = jaxnn.bgd(jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, t), epochs=n, **given)
+    assert_same_bits(before.params, fitted.last_finite.params)

@@ -21,6 +21,7 @@ from jaxnn import (
 )
 from jaxnn.layer import recipe
 from jaxnn.training import augment
+from jaxnn.training.program import _trained
 
 # The history.
 
@@ -73,10 +74,14 @@ def test_keys_rates_and_strengths_compile_nothing(loop, compilations):
 
 
 @pytest.mark.parametrize(("loop", "epochs"), [(jaxnn.bgd, 23), (jaxnn.mbgd, 29), (jaxnn.sgd, 31)])
-def test_another_number_of_epochs_compiles_nothing(loop, epochs, compilations):
-    train(loop=loop)
-    with compilations.none():
-        train(loop=loop, epochs=epochs)
+def test_another_number_of_epochs_compiles_the_slice_of_a_history_alone(loop, epochs, compilations):
+    """Also with the steps in the history; a slice on the device is a program of one operation, and blocks nothing."""
+    for record in ("epoch", "step"):
+        train(loop=loop, record=record)
+        before, programs = compilations.count, _trained._cache_size()
+        train(loop=loop, record=record, epochs=epochs)
+        assert _trained._cache_size() == programs
+        assert compilations.count - before <= 2
 
 
 def test_optax_compiles_once_for_each_optimiser(compilations):
@@ -89,6 +94,20 @@ def test_optax_compiles_once_for_each_optimiser(compilations):
 
 
 # A loop under a user's own transformations.
+
+
+def test_a_run_can_be_differentiated(x64):
+    """The gradient of a validation loss with respect to the rate and the penalty, against central differences."""
+
+    def held_out(numbers):
+        rate, strength = numbers
+        given = {"update": momentum(rate), "penalty": jaxnn.l2(strength), "validation": examples(1)}
+        return train(epochs=3, **given)[1].validation_loss[-1]
+
+    at, h = jnp.array([0.1, 0.01]), 1e-5
+    slopes = jax.grad(held_out)(at)
+    for i, step in enumerate(h * jnp.eye(2)):
+        np.testing.assert_allclose(slopes[i], (held_out(at + step) - held_out(at - step)) / (2 * h), rtol=1e-6)
 
 
 def test_a_grid_of_rules_and_keys_in_one_vmap(x64):
@@ -205,3 +224,8 @@ def test_a_penalty_of_ones_own_may_be_a_named_tuple(x64):
     everything = lambda params: jax.tree.map(lambda _: True, params)  # noqa: E731
     truth, expected = train(penalty=l2(0.1, mask=everything))
     assert error((run.params, history.penalty), (truth.params, expected.penalty)) <= SAME
+
+
+def test_a_remainder_of_another_name_is_refused():
+    with pytest.raises(ValueError, match=r'remainder should be "step", "drop" or "merge", got "keep"|got \'keep\''):
+        train(remainder="keep")

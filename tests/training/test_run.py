@@ -15,12 +15,10 @@ from jaxnn import (
     BatchNorm,
     Dense,
     Dropout,
-    HalfSquaredError,
     Keys,
     ReLU,
     Rescale,
     Serial,
-    SoftmaxCrossEntropy,
     Static,
     Tanh,
     adam,
@@ -92,7 +90,8 @@ def test_it_trains_in_bfloat16(weighted):
     x, labels = examples()
     data = (jnp.asarray(x, jnp.bfloat16), labels, *((np.ones(N),) if weighted else ()))
     run, history = train(data=data, net=Serial(Rescale(), *NET.layers), validation=data, record="step")
-    assert {leaf.dtype.name for leaf in jax.tree.leaves((run.params, history))} == {"bfloat16"}
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(run.params)} == {"bfloat16"}
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(history)} == {"float32"}
     assert history.loss[-1] < history.loss[0]
 
 
@@ -131,7 +130,7 @@ def test_data_of_any_kind_gives_the_same_bits(as_array):
 # Augmentation.
 
 
-@pytest.mark.parametrize("loop", [jaxnn.bgd, jaxnn.mbgd, jaxnn.sgd])
+@pytest.mark.parametrize("loop", [jaxnn.mbgd, jaxnn.sgd])
 def test_augmentation_that_does_nothing_changes_no_bit(loop):
     """Dropout's masks and the order are those of a run without; validation sees the examples as they are."""
     net = Serial(Dense(4), Tanh(), Dropout(0.3), Dense(3))
@@ -163,12 +162,9 @@ def test_an_augmented_run_goes_on_with_the_same_bits_and_compiles_once(loop, com
     ("loss", "targets"),
     [
         (LOSS, np.arange(N) % 3),
-        (SoftmaxCrossEntropy(0.1), np.eye(3)[np.arange(N) % 3]),
-        (jaxnn.SigmoidCrossEntropy(), np.arange(N) % 3),
         (jaxnn.SigmoidCrossEntropy(), np.eye(3, dtype=int)[np.arange(N) % 3]),
-        (HalfSquaredError(), np.eye(3)[np.arange(N) % 3]),
     ],
-    ids=["labels", "distributions", "one-hot of sigmoids", "yes or no", "real numbers"],
+    ids=["labels", "yes or no"],
 )
 def test_mixed_targets_have_a_loss_and_an_accuracy(loss, targets):
     """Floating mixtures, whatever the targets were; on a network that is always right about the larger share."""
@@ -195,7 +191,9 @@ def test_accuracy_of_mixtures_is_about_the_larger_share(x64):
 
 def test_rules_as_arguments():
     assert as_argument(momentum(1, 0), NET) == momentum(1.0, 0.0)
-    assert isinstance(as_argument(momentum(1), NET).learning_rate, float)
+    given = [1, 0.5, np.float32(1), np.float64(2), np.int64(3)]  # all are one kind of number, and share one program
+    rates = [as_argument(momentum(rate), NET).learning_rate for rate in given]
+    assert {(rate.dtype, rate.shape) for rate in rates} == {(np.dtype(np.float32), ())}
     static = as_argument(optimiser := optax.sgd(0.1), NET)
     assert static == Static(optimiser)
     assert as_argument(static, NET) == static

@@ -20,12 +20,13 @@ from jaxnn.training.updates import RuleState, first_step, next_step, rate_at, wi
 @dataclass(frozen=True)
 class weight_decay(OnWeights):
     """g <- g + lambda W, on weights alone (see `adamw`). Before the rule: chain(weight_decay(1e-4), momentum(0.1)).
+    After a rule it adds to the update, and takes -eta lambda.
 
     With plain gradient descent this is W <- (1 - eta lambda) W - eta g, and the same as the penalty l2(lambda); for
     Adam it is not: use `adamw`.  Source: PRINCIPLES H3.  NumPy twin: reference/updates.py.
     """
 
-    rate: Any = number("[0, inf)")
+    rate: Any = number("(-inf, inf)")
     mask: Mask | None = field(default=None, metadata=STATIC)
 
     descends = False

@@ -22,7 +22,7 @@ import jaxnn
         (lambda: jaxnn.adamw(np.array([0.1, -0.1])), r"learning_rate should be in \[0, inf\)"),
         (lambda: jaxnn.clip_by_global_norm(0.0), r"limit should be in \(0, inf\]"),
         (lambda: jaxnn.clip_by_value(jnp.array(-1.0)), r"limit should be in"),
-        (lambda: jaxnn.weight_decay(-1e-4), "weight_decay: rate should be in"),
+        (lambda: jaxnn.weight_decay(np.nan), "weight_decay: rate should be in"),
         (lambda: jaxnn.proximal_l1(0.1, np.inf), "strength should be in"),
         (lambda: jaxnn.l2(-1.0), "l2: strength should be in"),
         (lambda: jaxnn.early_stopping(0), r"patience should be in \[1, inf\), got 0"),

@@ -82,7 +82,7 @@ def _visit(path: Path, node: Any, params: PyTree, cache: ArgumentsCache, dy: PyT
         dparams, dx, below = layer.fold(_visit, path, params, cache.cache, dy)
         by_hand = Backward(dparams, dx)
     else:
-        by_hand = Backward(*backward_of(layer, params, cache.cache, dy))
+        by_hand = backward_of(layer, params, cache.cache, dy)
     if meant_to_differ:  # what it gives, all in all, is what it is meant to give
         dparams, dx = backward_of(layer, params, cache.cache, dy)
         return Folded(dparams, dx, below)

@@ -13,7 +13,7 @@ import jax
 
 from jaxnn.command_line.commands.setting import Split
 from jaxnn.command_line.options import Config, Network
-from jaxnn.layer import Layer, is_layer, require_layer
+from jaxnn.layer import Layer, forward_of, init_of, is_layer, require_layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.examples import checked
 
@@ -62,8 +62,8 @@ def require_fit(model: str, net: Layer, batch: Split, data: str, loss: Loss | No
     x: Any = batch[0]
 
     def output(key: jax.Array) -> jax.Array:
-        params, state = net.init(key, x.shape[1:], x.dtype if x.dtype.kind == "f" else None)
-        return net.forward(params, state, x, key=key, train=True).y
+        params, state = init_of(net, key, x.shape[1:], x.dtype if x.dtype.kind == "f" else None)
+        return forward_of(net, params, state, x, key=key, train=True).y
 
     try:
         jax.eval_shape(output, jax.random.key(0))

@@ -106,7 +106,8 @@ def _train(config: Config, output: Path | None, progress: bool) -> int:
                 write_params(folder, net, config, Learned(learned.run.params, learned.run.state))
             raise
         seconds = time.perf_counter() - began
-        kept = fitted.last_finite or fitted.run
+        has_best = fitted.best_epoch is not None and int(fitted.best_epoch) > 0
+        kept = fitted.run if has_best or fitted.last_finite is None else fitted.last_finite
         learned = Learned(kept.params, kept.state)
         write_params(folder, net, config, learned)  # first: nothing that comes after can lose them
         result = {

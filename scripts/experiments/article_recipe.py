@@ -58,9 +58,8 @@ def claim_who_learns(claims, train, validation, keys, epochs, flat_before):
         coupled = jaxnn.couples_batch(net)
         loop, options = (jaxnn.mbgd, {"batch_size": 16}) if coupled else (jaxnn.sgd, {"block": 64})
         data, held_out = examples(*train, scale), examples(*validation, scale)
-        runs, history = jaxnn.ensemble(
-            loop, net, LOSS, data, keys=keys, update=RULE, epochs=epochs, validation=held_out, **options
-        )
+        options |= {"update": RULE, "epochs": epochs, "validation": held_out, "metric": jaxnn.accuracy}
+        runs, history = jaxnn.ensemble(loop, net, LOSS, data, keys=keys, **options)
         losses[name], accuracies[name] = np.asarray(history.loss), np.asarray(history.validation_metric)
         last = losses[name][:, -1]
         if name == "raw pixels":
@@ -81,7 +80,8 @@ def claim_the_test(claims, data, keys):
 
     def accuracy(split):
         held_out, members = examples(*split, 1 / 255), [jaxnn.member(runs, i) for i in range(len(keys))]
-        return np.mean([jaxnn.evaluate(PLAIN, LOSS, run.params, run.state, held_out).metric for run in members])
+        right = {"data": held_out, "metric": jaxnn.accuracy}
+        return np.mean([jaxnn.evaluate(PLAIN, LOSS, run.params, run.state, **right).metric for run in members])
 
     expected, measured = accuracy(data.validation), accuracy(data.test)
     n = 1 / (1 / len(data.validation[0]) + 1 / len(data.test[0]))

@@ -54,7 +54,10 @@ def require_effective(config: Config) -> None:
     """Raises: ValueError for an option that would do nothing, with what it is for, and for a second softmax or sigmoid
     in front of a loss that has its own.
     """
+    model = config.network.model
     for option, given in _given(config):
+        if model is not None and option.startswith("network.") and option != "network.model":
+            raise ValueError(f"{_flag(option)} {given} isn't for --model, which is the whole network: leave it out")
         use = FOR.get(option)
         chosen = None if use is None else _value(config, use.chosen)
         if use is None or (chosen is not None and (use.values is None or chosen in use.values)):

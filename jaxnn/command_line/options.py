@@ -12,7 +12,8 @@ from typing import Any, Literal
 import jax
 
 from jaxnn.arrays import PyTree, Shape
-from jaxnn.networks.combinators import Serial
+from jaxnn.command_line.own_model import located, named_model
+from jaxnn.layer import Layer, couples_batch
 from jaxnn.networks.models import cnn, lenet5, mlp, resnet
 from jaxnn.objective.gradient import autodiff, backprop
 from jaxnn.objective.losses import (
@@ -84,8 +85,12 @@ class Network:
     """Fraction of each hidden layer's outputs dropped in training."""
     batch_norm: bool = False
     """Batch normalisation before each hidden activation."""
+    model: str | None = None
+    """module.py:name or package.module:name: a layer, or a function that makes one, in place of all that."""
 
-    def net(self, n_out: int, scale: float) -> Serial:
+    def net(self, n_out: int, scale: float) -> Layer:
+        if self.model is not None:
+            return named_model(self.model)
         if self.architecture == "resnet":
             return resnet(self.depth, n_out, width=self.width, scale=scale)
         if self.architecture == "lenet5":
@@ -107,12 +112,10 @@ class Network:
             return (128, 64) if self.architecture == "mlp" else ()
         return self.hidden
 
-    @property
-    def has_batch_norm(self) -> bool:
-        return self.batch_norm or self.architecture == "resnet"
-
     def title(self, n_in: int, n_out: int) -> str:
         """A line for a figure: 784-128-64-10, relu."""
+        if self.model is not None:
+            return self.model.rpartition("/")[2]
         match self.architecture:
             case "resnet":
                 return f"resnet-{self.depth} of width {self.width}"
@@ -340,26 +343,28 @@ class Config:
     training: Training = field(default_factory=Training)
     precision: Precision = field(default_factory=Precision)
 
-    def net(self, problem: Problem) -> Serial:
+    def net(self, problem: Problem) -> Layer:
+        net = self.network.net(problem.n_out, problem.scale)
         batch_of_one = self.training.loop == "sgd" or (self.training.loop == "mbgd" and self.training.batch_size == 1)
-        if self.network.has_batch_norm and batch_of_one:
+        if batch_of_one and couples_batch(net):
             raise ValueError("batch normalisation takes the variance over a step's examples: give a step more than one")
-        return self.network.net(problem.n_out, problem.scale)
+        return net
 
-    def for_examples(self, n: int) -> "Config":
+    def for_examples(self, n: int, net: Layer) -> "Config":
         """A copy for a set of n examples: a last step of one of them is no batch to normalise, and is merged."""
         training = self.training
         lonely = training.loop == "mbgd" and 1 < training.batch_size < n and n % training.batch_size == 1
-        if training.remainder is None and lonely and self.network.has_batch_norm:
+        if training.remainder is None and lonely and couples_batch(net):
             return replace(self, training=replace(training, remainder="merge"))
         return self
 
     def resolved(self) -> "Config":
-        """A copy with the defaults that depend on the update rule filled in, so that its file is complete."""
-        rule = self.update
+        """A copy whose file is complete: with the defaults that depend on the update rule, and a model's whole path."""
+        rule, model = self.update, self.network.model
         rate = LEARNING_RATES[rule.update] if rule.learning_rate is None else rule.learning_rate
         decay = (1e-4 if rule.update == "adamw" else 0.0) if rule.weight_decay is None else rule.weight_decay
-        return replace(self, update=replace(rule, learning_rate=rate, weight_decay=decay))
+        network = self.network if model is None else replace(self.network, model=located(model))
+        return replace(self, network=network, update=replace(rule, learning_rate=rate, weight_decay=decay))
 
 
 def _positive(name: str, number: Any) -> Any:

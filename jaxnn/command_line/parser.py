@@ -14,7 +14,10 @@ from typing import Annotated, Any, Literal
 import jax
 
 from jaxnn.command_line import commands
+from jaxnn.command_line.interrupts import INTERRUPTED
+from jaxnn.command_line.keeping import KEPT
 from jaxnn.command_line.options import Config
+from jaxnn.command_line.streams import lossy_output
 from jaxnn.optional import require
 
 tyro = require("tyro", "cli")
@@ -31,10 +34,14 @@ class Train(Config):
     output: Path | None = None
     """New folder to write; None means runs/<data>-<date>-<time>."""
     progress: bool = True
-    """Show a progress bar."""
+    """Show a progress bar, or lines where stderr is no terminal."""
+    compare: bool = True
+    """Compare the gradient by hand with the automatic one before training."""
+    overwrite: bool = False
+    """Replace the run that is in --output already."""
 
     def act(self) -> int:
-        return commands.train(_config(self), self.output, self.progress)
+        return commands.train(_config(self), self.output, self.progress, compare=self.compare, overwrite=self.overwrite)
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,6 @@ class Compare(Config):
 
     run: OptionalFolder = None
     """Folder that train wrote; None means the network of the options below, freshly initialised."""
-    model: str | None = None
-    """module.py:name or package.module:name: a layer, or a function that makes one, in the network's place."""
     save: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """File to write the comparison to, ending in .json, .md or .png; may be given several times."""
     every_rule: bool = False
@@ -72,9 +77,7 @@ class Compare(Config):
     """Examples to compare on; None means those of a step, at most 32."""
 
     def act(self) -> int:
-        return commands.compare(
-            self.run, _config(self), model=self.model, save=self.save, every_rule=self.every_rule, rows=self.rows
-        )
+        return commands.compare(self.run, _config(self), save=self.save, every_rule=self.every_rule, rows=self.rows)
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,11 @@ class Summary(Config):
 
     run: OptionalFolder = None
     """Folder that train wrote; None means the network of the options below."""
-    model: str | None = None
-    """module.py:name or package.module:name: a layer, or a function that makes one, in the network's place."""
     memory: bool = False
     """Show what each layer keeps for backward, by hand and by jax.grad, and what Remat around it would save."""
 
     def act(self) -> int:
-        return commands.summary(self.run, _config(self), model=self.model, memory=self.memory)
+        return commands.summary(self.run, _config(self), memory=self.memory)
 
 
 @dataclass(frozen=True)
@@ -100,21 +101,28 @@ class Aot(Config):
 
     run: OptionalFolder = None
     """Folder that train wrote; None means the network of the options below."""
-    model: str | None = None
-    """module.py:name or package.module:name: a layer, or a function that makes one, in the network's place."""
     target: Literal["h100", "h100x4", "v5e", "v5ex4"] = "v5e"
     """One NVIDIA H100 or four, one chip of a TPU v5e or four."""
     save: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """File to write the table to, ending in .json or .md; may be given several times."""
 
     def act(self) -> int:
-        return commands.aot(self.run, _config(self), target=self.target, model=self.model, save=self.save)
+        return commands.aot(self.run, _config(self), target=self.target, save=self.save)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. 2 for a mistake, which is answered in one line on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     name = f"jaxnn {words[0]}" if words[0] in ("train", "evaluate", "compare", "summary", "aot") else "jaxnn"
+    with lossy_output() as out:
+        status = _acted(words, name)
+        if out.error is None or isinstance(out.error, BrokenPipeError):  # whoever closes a pipe has seen enough
+            return status
+        print(f"{name}: what was printed got lost: {_one_line(out.error)}", file=sys.stderr)
+        return status or 2
+
+
+def _acted(words: list[str], name: str) -> int:
     try:
         command = _parsed(words)
         return 0 if command is None else command.act()
@@ -123,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _config(command: Config) -> Config:
@@ -168,4 +176,6 @@ def _gist(box: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says, and what is kept in spite of it; other notes are for scripts."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return "; ".join([said, *(note for note in getattr(error, "__notes__", []) if note.startswith(KEPT))])

@@ -1,5 +1,6 @@
 """What a run shows: tables in the terminal, and its learning curve as a figure."""
 
+import io
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from jax.tree_util import keystr
 from jaxnn.arrays import Shape, n_bytes, size
 from jaxnn.costs.memory import ledger
 from jaxnn.costs.series import one_by_one
+from jaxnn.data.files import write_whole
 from jaxnn.layer import Layer
 from jaxnn.optional import require
 from jaxnn.training.run import History
@@ -90,6 +92,18 @@ def print_facts(title: str, facts: Iterable[tuple[str, Any]]) -> None:
     )
 
 
+def print_outcome(comparison: Any, n_examples: int) -> None:
+    """A comparison of gradients in a line or two; what is wrong, in full."""
+    print(f"Gradients by hand and automatic, on {n_examples} training examples:")
+    if comparison.ok:
+        worst = comparison.worst
+        print(
+            f"  {len(comparison.rows)} tensors agree; the largest error in float64 is {worst.float64_error:.1e}, "
+            f"in {worst.name}\n  (jaxnn compare shows them all)"
+        )
+    print(*(f"  {line}" for line in comparison.verdict().splitlines()), sep="\n", end="\n\n")
+
+
 def print_comparison(comparison: Any) -> None:
     """A `Comparison`: in colours on a terminal, otherwise as plain text, whose columns line up at any width."""
     if sys.stdout.isatty():
@@ -136,4 +150,6 @@ def learning_curve(history: History, path: str | Path, title: str = "", unit: st
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper right" if label.startswith("loss") else "lower right")  # "best" is searched for
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120)
+    write_whole(path, picture.getvalue())

@@ -22,6 +22,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from jaxnn.data.files import write_whole
+
 MAX_BYTES = 2 * 1024**3
 """The largest array that is read by default: 2 GiB."""
 
@@ -121,4 +123,4 @@ def write(path: str | os.PathLike[str], array: np.ndarray) -> None:
         )
     header = struct.pack(f">HBB{array.ndim}I", 0, CODES[big_endian], array.ndim, *array.shape)
     content = header + array.astype(big_endian).tobytes()
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    write_whole(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)

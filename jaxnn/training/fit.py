@@ -3,14 +3,17 @@
 `fit` runs a loop one epoch at a time and gives the same bits as the loop by itself; the loop's program compiles once.
 """
 
+import errno
 import json
 import math
+import os
 import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,29 +22,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.arrays import PyTree, number, register_node, require_positive
+from jaxnn.arrays import PyTree, is_floating_array, number, register_node, require_positive
 from jaxnn.layer import Layer
 from jaxnn.objective.losses import Loss
-from jaxnn.optional import require
-from jaxnn.training.evaluation import Metric, accuracy
+from jaxnn.training.evaluation import metric_for
 from jaxnn.training.examples import checked_splits
+from jaxnn.training.progress import shown
 from jaxnn.training.run import History, Run
+
+ENDING = "Ctrl-C: this epoch goes on to its end, and with it the run; a second Ctrl-C stops at once"
 
 
 class Fit(NamedTuple):
     """What `fit` gives: the run, the history of the epochs that were run, and why it ended.
 
     ended is "epochs" (all were run), "early" (the validation loss stopped improving), "diverged" (the loss, in an
-    ensemble every loss, became NaN or infinite), "interrupted" (Ctrl-C) or "failed" (see `fit`). With early stopping,
-    best_epoch counts from 1 in this fit, and the run has the params, the state and the rule's state of that epoch.
-    last_finite: of a run that diverged, the run before the epoch in which it did; None if that was the first of all.
+    ensemble every loss, or the params became NaN or infinite), "interrupted" (Ctrl-C) or "failed" (by an exception,
+    which has this Fit as its attribute `fit`). With early stopping, best_epoch counts from 1 in this fit, and the run
+    has the params, the state and the rule's state of that epoch. Without, a run that diverged is the last one whose
+    params are finite, if need be the one that `fit` was given; the history has the epochs after it too.
     """
 
     run: Run
     history: History
     ended: str
     best_epoch: jax.Array | None = None
-    last_finite: Run | None = None
 
 
 class Stopping(NamedTuple):
@@ -114,18 +119,25 @@ def fit(
     stopping: early_stopping | None = None,
     log: str | Path | None = None,
     progress: bool = False,
+    after_epoch: Callable[[Fit], None] | None = None,
+    interrupted: Callable[[], bool] | None = None,
     **options: Any,
 ) -> Fit:
     """Run a loop for `epochs` epochs, or until its validation loss stops improving, its loss is NaN, or Ctrl-C.
+
+    The first Ctrl-C lets the epoch come to its end. A second one, and any other exception, is raised at once, with
+    what was learned by the end of the last epoch as its attribute `fit`.
 
     Args:
         loop: `bgd`, `mbgd`, `sgd`, or one of them made parallel, such as `partial(ensemble, mbgd)`; `options`
             (key, update, batch_size, ...) go to it.
         stopping: `early_stopping(patience)`; what it kept is in the run that is returned.
         log: a file to which each epoch, once it is over, appends one line with a JSON object.
-        progress: whether to show a bar with loss and examples per second (needs the extra `cli`).
-    Raises: ValueError if there is early stopping and no validation data; and what the loop raises. What comes in
-        between, be it a full disk under the log or a second Ctrl-C, has what was learned until then as `error.fit`.
+        progress: whether to show loss and examples per second: a bar on a terminal (needs the extra `cli`), and
+            elsewhere a line every few seconds.
+        after_epoch: called after each epoch with what there is: the Fit of a run that would end there.
+        interrupted: asked after each epoch whether to end; None means that Ctrl-C is caught.
+    Raises: ValueError if there is early stopping and no validation data; and what the loop raises.
     """
     data, validation = checked_splits(data, validation, net, loss)
     if stopping is not None and validation is None:
@@ -134,70 +146,106 @@ def fit(
     seeds = {name: options.pop(name) for name in ("key", "keys") if name in options}
     if run is not None and seeds:
         raise ValueError("a run that goes on has its own keys: pass either run=, or a key to start from")
-    histories: list[History] = []
-    stopping_state, ended, before = None, "epochs", run
-
-    def so_far(ended: str) -> Fit:
-        assert run is not None  # there was at least one epoch
-        if stopping_state is None:
-            return Fit(run, _joined(histories), ended, None, before if ended == "diverged" else None)
-        params, state, update_state, rounding = stopping_state.best
-        best = run._replace(params=params, state=state, update_state=update_state, rounding=rounding)
-        return Fit(best, _joined(histories), ended, stopping_state.best_epoch, before if ended == "diverged" else None)
-
+    options["metric"] = metric_for(options.get("metric", "auto"), net, loss, data)
+    learned, ended = _Learned(run, stopping), "epochs"
     with (
-        _with_what_was_learned(lambda: so_far("failed") if histories else None),
-        _interrupts() as interrupted,
-        _bar(epochs, progress, options.get("metric", accuracy)) as advance,
+        _giving_back(learned),
+        nullcontext(interrupted) if interrupted is not None else _interrupts() as is_interrupted,
+        shown(epochs, progress, options["metric"]) as advance,
         _log(log) as write,
     ):
         for _ in range(epochs):
-            began, before = time.perf_counter(), run
+            began = time.perf_counter()
             source = seeds if run is None else {"run": run}
             run, history = loop(net, loss, data, epochs=1, validation=validation, **source, **options)
-            history = jax.tree.map(np.asarray, history)
-            histories.append(history)
-            seconds = time.perf_counter() - began
-            row = _row(history, int(run.epoch), seconds, data.n)
+            jax.block_until_ready(history)
+            row = _row(history, int(run.epoch), time.perf_counter() - began, data.n)
+            stopped = learned.add(run, history)
+            if after_epoch is not None:
+                after_epoch(learned.fit("interrupted"))
             advance(row)
             write(row)
-            if stopping is not None:
-                many = history.loss.ndim > 1
-                begin, watch = (_begin_each, _watch_each) if many else (_begin, _watch)
-                learned = run.params, run.state, run.update_state, run.rounding
-                if stopping_state is None:
-                    stopping_state = begin(stopping, learned)
-                validation_loss = jax.device_put(history.validation_loss[..., 0])
-                stopping_state = watch(stopping, stopping_state, learned, validation_loss)
-                if bool(stopping_state.stopped.all()):
-                    ended = "early"
-                    break
+            if stopped:
+                ended = "early"
+                break
             if not np.isfinite(history.loss).any():
                 ended = "diverged"
                 break
-            if interrupted():
+            if is_interrupted():
                 ended = "interrupted"
                 break
-    return so_far(ended)
+    return learned.finite_fit(ended)
 
 
-def _joined(histories: list[History]) -> History:
-    """One history from those of single epochs, along the epochs' axis: the one after an ensemble's."""
-    axis = histories[0].loss.ndim - 1
-    return jax.tree.map(lambda *columns: jax.device_put(np.concatenate(columns, axis=axis)), *histories)
+class _Learned:
+    """What there is at the end of each epoch, and so what `fit` can give at any time."""
+
+    def __init__(self, run: Run | None, stopping: early_stopping | None):
+        # The newest, and two before it: a loss is that of the params before its step, and so a finite loss says that
+        # the params of the epoch before the last one are finite.
+        self._runs: deque[Run] = deque([] if run is None else [run], maxlen=3)
+        self._histories: list[History] = []
+        self._rule, self._stopping = stopping, None
+
+    @property
+    def n_epochs(self) -> int:
+        return len(self._histories)
+
+    def add(self, run: Run, history: History) -> bool:
+        """After one more epoch; whether early stopping ends the run."""
+        self._runs.append(run)
+        self._histories.append(history)
+        if self._rule is None:
+            return False
+        begin, watch = (_begin_each, _watch_each) if history.loss.ndim > 1 else (_begin, _watch)
+        learned = {name: getattr(run, name) for name in ("params", "state", "update_state", "rounding")}
+        if self._stopping is None:
+            self._stopping = begin(self._rule, learned)
+        assert history.validation_loss is not None
+        self._stopping = watch(self._rule, self._stopping, learned, history.validation_loss[..., 0])
+        return bool(self._stopping.stopped.all())
+
+    def fit(self, ended: str) -> Fit:
+        """The newest params, or with early stopping the best."""
+        run, history, best = self._runs[-1], _joined(self._histories), self._stopping
+        return Fit(run if best is None else run._replace(**best.best), history, ended, best and best.best_epoch)
+
+    def finite_fit(self, ended: str) -> Fit:
+        """The same, but for a run that diverged, which is that of the last finite params."""
+        fit = self.fit(ended)
+        if fit.history.loss.ndim > 1 or _is_finite(fit.run):
+            return fit
+        run = next((earlier for earlier in reversed(self._runs) if _is_finite(earlier)), fit.run)
+        return fit._replace(run=run, ended=ended if ended == "failed" else "diverged")
+
+
+def _is_finite(run: Run) -> bool:
+    """Whether params and state are numbers; on the host, where it compiles nothing."""
+    arrays = (np.asarray(leaf) for leaf in jax.tree.leaves((run.params, run.state)) if is_floating_array(leaf))
+    return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
 @contextmanager
-def _with_what_was_learned(learned: Callable[[], Fit | None]) -> Iterator[None]:
-    """Put what was learned into whatever is raised."""
+def _giving_back(learned: _Learned) -> Iterator[None]:
+    """Whatever is raised after the first epoch has what was learned by then, as its attribute `fit`."""
     try:
         yield
     except BaseException as error:
-        fitted = learned()
-        if fitted is not None:
-            error.fit = fitted  # type: ignore[attr-defined]
-            error.add_note(f"fit: what was learned in {fitted.history.loss.shape[-1]} epochs is this error's .fit")
+        if learned.n_epochs:
+            ended = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            error.fit = learned.finite_fit(ended)  # type: ignore[attr-defined]
+            error.add_note(f"fit: what was learned in {learned.n_epochs} epochs is this exception's attribute fit")
         raise
+
+
+def _joined(histories: list[History]) -> History:
+    """One history from those of single epochs, along the epochs' axis, the one after an ensemble's, where they are."""
+    axis = histories[0].loss.ndim - 1
+
+    def joined(*columns: jax.Array) -> jax.Array:
+        return jax.device_put(np.concatenate(columns, axis=axis), getattr(columns[0], "sharding", None))
+
+    return jax.tree.map(joined, *histories)
 
 
 def _row(history: History, epoch: int, seconds: float, n: int) -> dict[str, Any]:
@@ -213,6 +261,7 @@ def _row(history: History, epoch: int, seconds: float, n: int) -> dict[str, Any]
 def _interrupts() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed: after the first the epoch goes on to its end, the second is left to Python.
 
+    The first is answered as soon as Python has its turn, which is when JAX has done what it was asked for.
     Only the main thread gets signals; in any other there is nothing to catch.
     """
     pressed = False
@@ -225,7 +274,8 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         nonlocal pressed
         pressed = True
         signal.signal(signal.SIGINT, before)
-        print("\nCtrl-C: this epoch goes on to its end; a second Ctrl-C stops at once", file=sys.stderr, flush=True)
+        with suppress(OSError, RuntimeError, ValueError):  # closed, or interrupted in the middle of a line
+            print(f"\n{ENDING}", file=sys.stderr, flush=True)
 
     signal.signal(signal.SIGINT, note)
     try:
@@ -236,41 +286,20 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _log(path: str | Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Append rows to a file of JSON lines, each flushed at once."""
-    with nullcontext() if path is None else Path(path).open("a", encoding="utf-8") as file:
+    """Append rows to a file of JSON lines, each whole or not at all, and at once. Errors name the file."""
+    with nullcontext() if path is None else Path(path).open("ab", buffering=0) as file:
 
         def write(row: dict[str, Any]) -> None:
-            if file is not None:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
+            if file is None:
+                return
+            line, end = f"{json.dumps(row)}\n".encode(), file.tell()
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                with suppress(OSError):
+                    file.truncate(end)
+                error.filename = str(path)
+                raise
 
         yield write
-
-
-@contextmanager
-def _bar(epochs: int, show: bool, metric: Metric | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A progress bar of epochs on stderr, with the latest loss and speed."""
-    if not show:
-        yield lambda row: None
-        return
-    rich = require("rich.progress", "cli")
-    console = require("rich.console", "cli").Console(stderr=True)
-    columns = (
-        rich.MofNCompleteColumn(),
-        rich.BarColumn(bar_width=8),
-        rich.TextColumn("{task.fields[words]}"),
-        rich.TimeRemainingColumn(),
-    )
-    with rich.Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=epochs, words="compiling")
-
-        def advance(row: dict[str, Any]) -> None:
-            metric_name = getattr(metric, "__name__", "metric")
-            shown = {"loss": "loss", "metric": metric_name}
-            if "validation_metric" in row:  # a line of 80 columns has no room for both
-                shown = {"loss": "loss", "validation_metric": f"validation {metric_name}"}
-            words = [f"{word} {row[name]:.4f}" for name, word in shown.items() if row.get(name) is not None]
-            words.append(f"{row['examples_per_second']:,.0f} examples/s")
-            bar.update(task, advance=1, words=", ".join(words))
-
-        yield advance

@@ -54,6 +54,11 @@ def test_an_option_is_taken_where_it_is_for_something_and_refused_elsewhere(opti
             Config(data=Data(data_dir="x")),
             "--data-dir x isn't for --data digits, but for --data mnist or",
         ),
+        (
+            Config(network=Network(hidden=(3,), model="m:net")),
+            "--hidden 3 isn't for --model, which is the whole network",
+        ),
+        (Config(network=Network("cnn", model="m:net")), "--architecture cnn isn't for --model"),
         (Config(network=Network(output_activation="softmax")), "which starts from logits and applies it itself"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -67,7 +72,7 @@ def test_every_option_is_in_the_table_or_always_has_an_effect():
     """Adding an option means saying what it is for, or here that it always is."""
     always = {
         "data": {"data", "validation", "augment"},
-        "network": {"architecture"},
+        "network": {"architecture", "model"},
         "objective": {"loss", "l1", "l2"},
         "update": {
             "update", "learning_rate", "weight_decay", "schedule", "warmup", "clip_value", "clip_norm",

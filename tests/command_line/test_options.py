@@ -173,8 +173,8 @@ def test_a_resnet_has_6n_and_2_layers():
 
 def test_a_last_batch_of_one_is_merged_under_batch_normalisation():
     """1,257 training digits are 157 batches of 8 and one more."""
-    config = Config(network=Network(batch_norm=True))
-    assert config.for_examples(1257).training.remainder == "merge"
+    config, net = Config(), jaxnn.Serial(jaxnn.Dense(3), jaxnn.BatchNorm())
+    assert config.for_examples(1257, net).training.remainder == "merge"
     given = replace(config, training=Training(remainder="drop"))
-    for same, n in ((config, 1258), (Config(), 1257), (given, 1257), (config, 8), (config, 1)):
-        assert same.for_examples(n) is same
+    for same, n, of in ((config, 1258, net), (config, 1257, jaxnn.Dense(3)), (given, 1257, net), (config, 8, net)):
+        assert same.for_examples(n, of) is same

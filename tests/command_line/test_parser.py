@@ -9,6 +9,8 @@ from jaxnn.command_line import commands, parser
 from jaxnn.command_line.options import Config, Data, Network, Objective, Training, Update
 from jaxnn.command_line.parser import main
 
+MODEL = Config(network=Network(model="m.py:net"))
+
 
 @pytest.fixture
 def asked(monkeypatch):
@@ -36,7 +38,7 @@ def test_the_first_example_of_the_design(asked):
         update=Update(learning_rate=0.1),
         training=Training(batch_size=128, epochs=10),
     )
-    assert asked == [("train", config, None, True)]
+    assert asked == [("train", config, None, True, True, False)]
 
 
 def test_the_second_example_of_the_design(asked):
@@ -52,31 +54,32 @@ def test_the_second_example_of_the_design(asked):
         Update(learning_rate=3.0),
         Training(batch_size=10, epochs=30),
     )
-    assert asked == [("train", config, None, True)]
+    assert asked == [("train", config, None, True, True, False)]
 
 
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("train", ("train", Config(), None, True)),
-        ("train --no-progress --output a/b", ("train", Config(), "a/b", False)),
-        ("train --batch-norm", ("train", Config(network=Network(batch_norm=True)), None, True)),
-        ("train --hidden", ("train", Config(network=Network(hidden=())), None, True)),
+        ("train", ("train", Config(), None, True, True, False)),
+        ("train --no-compare --overwrite", ("train", Config(), None, True, False, True)),
+        ("train --no-progress --output a/b", ("train", Config(), "a/b", False, True, False)),
+        ("train --batch-norm", ("train", Config(network=Network(batch_norm=True)), None, True, True, False)),
+        ("train --hidden", ("train", Config(network=Network(hidden=())), None, True, True, False)),
         ("evaluate a", ("evaluate", "a", None, None, "test")),
         ("evaluate a --data b.npz --split train", ("evaluate", "a", "b.npz", None, "train")),
-        ("compare a", ("compare", "a", Config(), None, (), False, None)),
-        ("compare", ("compare", None, Config(), None, (), False, None)),
-        ("compare --hidden 3 --rows 9", ("compare", None, Config(network=Network(hidden=(3,))), None, (), False, 9)),
+        ("compare a", ("compare", "a", Config(), (), False, None)),
+        ("compare", ("compare", None, Config(), (), False, None)),
+        ("compare --hidden 3 --rows 9", ("compare", None, Config(network=Network(hidden=(3,))), (), False, 9)),
         (
             "compare --save a.md --save b.png --model m.py:net --every-rule",
-            ("compare", None, Config(), "m.py:net", (Path("a.md"), Path("b.png")), True, None),
+            ("compare", None, MODEL, (Path("a.md"), Path("b.png")), True, None),
         ),
-        ("summary", ("summary", None, Config(), None, False)),
-        ("summary a", ("summary", "a", Config(), None, False)),
-        ("summary --model m.py:net --memory", ("summary", None, Config(), "m.py:net", True)),
-        ("summary --hidden 3", ("summary", None, Config(network=Network(hidden=(3,))), None, False)),
-        ("aot a --save b.md", ("aot", "a", Config(), "v5e", None, (Path("b.md"),))),
-        ("aot --model m:net --target h100x4", ("aot", None, Config(), "h100x4", "m:net", ())),
+        ("summary", ("summary", None, Config(), False)),
+        ("summary a", ("summary", "a", Config(), False)),
+        ("summary --model m.py:net --memory", ("summary", None, MODEL, True)),
+        ("summary --hidden 3", ("summary", None, Config(network=Network(hidden=(3,))), False)),
+        ("aot a --save b.md", ("aot", "a", Config(), "v5e", (Path("b.md"),))),
+        ("aot --model m.py:net --target h100x4", ("aot", None, MODEL, "h100x4", ())),
     ],
 )
 def test_words_become_commands(asked, line, what):
@@ -102,7 +105,7 @@ def test_help_has_a_line_for_every_option(capsys):
     options += "activation output-activation init dropout batch-norm loss"
     options += " label-smoothing l1 l2 update learning-rate momentum b1 b2 epsilon weight-decay schedule warmup"
     options += " clip-value clip-norm clip-global-norm loop batch-size epochs patience min-improvement gradient"
-    options += " devices seed dtype matmul-precision output progress"
+    options += " devices seed dtype matmul-precision model output progress compare overwrite"
     assert not [option for option in options.split() if f"--{option} " not in out and f"--{option}," not in out]
 
 

@@ -27,13 +27,13 @@ def learned(key):
 @pytest.fixture
 def folder(tmp_path, learned):
     run_folder.write_config(tmp_path, SMALL, PROBLEM)
-    run_folder.write_params(tmp_path, NET, SMALL, learned)
+    run_folder.write_params(tmp_path, NET, SMALL, PROBLEM, learned)
     return tmp_path
 
 
 def test_what_is_written_is_read(folder, learned):
     assert run_folder.read_config(folder) == (SMALL, PROBLEM)
-    read = run_folder.read_params(folder, NET, PROBLEM)
+    read = run_folder.read_params(folder, NET, SMALL, PROBLEM)
     assert jax.tree.structure(read) == jax.tree.structure(learned)
     jax.tree.map(np.testing.assert_array_equal, read, learned)
 
@@ -59,7 +59,7 @@ def test_arrays_stand_under_their_tree_paths_beside_config_and_versions(folder):
 def test_equal_runs_give_equal_bytes(folder, learned):
     once = (folder / PARAMS).read_bytes()
     for _ in range(5):
-        run_folder.write_params(folder, NET, SMALL, learned)
+        run_folder.write_params(folder, NET, SMALL, PROBLEM, learned)
         assert (folder / PARAMS).read_bytes() == once
 
 
@@ -82,27 +82,27 @@ def test_arrays_that_do_not_fit_are_refused(folder, change, words):
     change(arrays)
     save_file(arrays, folder / PARAMS, metadata=metadata)
     with pytest.raises(ValueError, match=words):
-        run_folder.read_params(folder, NET, PROBLEM)
+        run_folder.read_params(folder, NET, SMALL, PROBLEM)
 
 
 def test_another_network_of_the_same_shapes_is_refused(folder):
     other = Network(hidden=(3,), activation="tanh", batch_norm=True).net(2, 1.0)
     with pytest.raises(ValueError, match=r"network should be .*Tanh.* got .*ReLU"):
-        run_folder.read_params(folder, other, PROBLEM)
+        run_folder.read_params(folder, other, SMALL, PROBLEM)
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors", b"\xff" * 64])
 def test_what_is_not_safetensors_is_refused(folder, content):
     (folder / PARAMS).write_bytes(content)
     with pytest.raises(ValueError, match="isn't a whole safetensors file"):
-        run_folder.read_params(folder, NET, PROBLEM)
+        run_folder.read_params(folder, NET, SMALL, PROBLEM)
 
 
 def test_a_truncated_file_is_refused(folder):
     whole = (folder / PARAMS).read_bytes()
     (folder / PARAMS).write_bytes(whole[:-4])
     with pytest.raises(ValueError, match="isn't a whole safetensors file"):
-        run_folder.read_params(folder, NET, PROBLEM)
+        run_folder.read_params(folder, NET, SMALL, PROBLEM)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"has no {CONFIG}"):
         run_folder.read_config(tmp_path)
     with pytest.raises(FileNotFoundError, match=f"has no {PARAMS}"):
-        run_folder.read_params(tmp_path, NET, PROBLEM)
+        run_folder.read_params(tmp_path, NET, SMALL, PROBLEM)
 
 
 def test_a_new_folder_is_never_an_old_one(tmp_path):
@@ -174,7 +174,7 @@ def test_metadata_that_is_no_object_is_refused(folder, metadata):
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     save_file(arrays, folder / PARAMS, metadata={"jaxnn": metadata})
     with pytest.raises(ValueError, match=r"params\.safetensors isn't a whole safetensors file"):
-        run_folder.read_params(folder, NET, PROBLEM)
+        run_folder.read_params(folder, NET, SMALL, PROBLEM)
 
 
 def test_nested_json_is_refused(folder):

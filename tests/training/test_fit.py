@@ -160,8 +160,59 @@ def test_ctrl_c_ends_with_what_was_learned_so_far(tmp_path):
     assert_same_bits(fitted.run.params, after_two.params)
 
 
+def test_a_second_ctrl_c_is_raised_with_what_was_learned():
+    def pressed_twice(net, loss, data, **options):
+        if "run" in options:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return jaxnn.mbgd(net, loss, data, **options)
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        jaxnn.fit(pressed_twice, NET, LOSS, examples(), key=jax.random.key(0), epochs=50, **GIVEN)
+    fitted = raised.value.fit
+    assert (fitted.ended, int(fitted.run.epoch), len(fitted.history.loss)) == ("interrupted", 1, 1)
+    assert "attribute fit" in raised.value.__notes__[0]
+
+
+def test_ctrl_c_is_acknowledged(capsys):
+    jaxnn.fit(interrupting(jaxnn.mbgd, 1), NET, LOSS, examples(), key=jax.random.key(0), epochs=50, **GIVEN)
+    assert "Ctrl-C: this epoch goes on to its end" in capsys.readouterr().err
+
+
+def test_a_full_disk_under_the_log_is_named(tmp_path):
+    log = tmp_path / "full"
+    log.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="full") as raised:
+        jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=jax.random.key(0), epochs=2, log=log, **GIVEN)
+    assert int(raised.value.fit.run.epoch) == 1
+
+
+def test_a_run_that_diverges_keeps_its_last_finite_params():
+    """Half squared error under a rate of 1e30: an error of 1e30 after one step, and infinite after two."""
+    x = np.ones((8, 1), np.float32)
+    given = {"update": jaxnn.gradient_descent(1e30), "batch_size": 8, "metric": None}
+    start = jaxnn.training.run.start(jaxnn.Dense(1), (1,), key=jax.random.key(0), update=given["update"])
+    fitted = jaxnn.fit(jaxnn.mbgd, jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, x), run=start, epochs=50, **given)
+    assert fitted.ended == "diverged"
+    assert not np.isfinite(fitted.history.loss[-1])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted.run.params))
+    epoch = int(fitted.run.epoch)
+    assert 0 < epoch < len(fitted.history.loss)
+    there, _ = jaxnn.mbgd(jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, x), run=start, epochs=epoch, **given)
+    assert_same_bits(fitted.run.params, there.params)
+    one_more, _ = jaxnn.mbgd(jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, x), run=there, epochs=1, **given)
+    assert not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(one_more.params))
+
+
+def test_the_caller_may_watch_and_end_it():
+    seen = []
+    given = {"key": jax.random.key(0), "epochs": 50, "after_epoch": seen.append, "interrupted": lambda: len(seen) == 2}
+    fitted = jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), **given, **GIVEN)
+    assert (fitted.ended, [int(then.run.epoch) for then in seen]) == ("interrupted", [1, 2])
+    assert_same_bits(fitted.run.params, seen[-1].run.params)
+
+
 def test_progress_shows_loss_and_speed(capsys):
-    pytest.importorskip("rich")
     jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=jax.random.key(0), epochs=2, progress=True, **GIVEN)
     shown = capsys.readouterr().err
     assert "2/2" in shown
@@ -217,15 +268,3 @@ def test_what_fails_between_epochs_gives_back_what_was_learned():
     with pytest.raises(Full) as raised:  # before the first epoch is over there is nothing
         jaxnn.fit(loop, NET, LOSS, examples(), epochs=5, **given)
     assert not hasattr(raised.value, "fit")
-
-
-def test_a_run_that_diverges_keeps_its_last_finite_params():
-    x, t = np.full((8, 1), 1e3, np.float32), np.full((8, 1), 1e3, np.float32)
-    given = {"key": jax.random.key(0), "update": jaxnn.gradient_descent(10.0)}
-    fitted = jaxnn.fit(jaxnn.bgd, jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, t), epochs=20, **given)
-    assert fitted.ended == "diverged"
-    n = int(fitted.last_finite.epoch)
-    assert n == len(fitted.history.loss) - 1
-    assert np.isfinite(fitted.last_finite.params.weight).all()
-    before, _ = jaxnn.bgd(jaxnn.Dense(1), jaxnn.HalfSquaredError(), (x, t), epochs=n, **given)
-    assert_same_bits(before.params, fitted.last_finite.params)

@@ -12,6 +12,7 @@ from jaxnn.audit.network import show
 from jaxnn.audit.network.rules import WrongRule
 from jaxnn.audit.network.timing import Timing
 from jaxnn.audit.rounding.measure import Terms, cosine, error, scale_factor, ulp_distance, unexplained
+from jaxnn.data.files import write_whole
 
 
 class Tensors(NamedTuple):
@@ -93,6 +94,10 @@ class Comparison:
     def __rich__(self) -> Any:
         return show.as_rich(self)
 
+    def verdict(self) -> str:
+        """The last lines of the text: what is wrong, or that all gradients agree."""
+        return show.verdict(self)
+
     def markdown(self) -> str:
         """The tables in Markdown."""
         return show.as_markdown(self)
@@ -105,9 +110,9 @@ class Comparison:
         path = Path(path)
         require_ending(path)
         if path.suffix == ".json":
-            path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
+            write_whole(path, json.dumps(self.as_dict(), indent=1) + "\n")
         elif path.suffix == ".md":
-            path.write_text(self.markdown())
+            write_whole(path, self.markdown())
         else:
             show.heat_map(self, path)
 

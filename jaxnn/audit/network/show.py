@@ -1,11 +1,13 @@
 """How a comparison looks: as text, as a rich table, in Markdown, as a heat map."""
 
+import io
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxnn.data.files import write_whole
 from jaxnn.optional import require
 
 HEAD = ["tensor", "shape", "verdict", "float64", "manual", "automatic", "idiomatic", "ulp"]
@@ -87,7 +89,9 @@ def heat_map(comparison: Any, path: Path) -> None:
         label.set_color("black" if row.ok else "#D55E00")
     axes.set_title("all gradients agree" if comparison.ok else "WRONG GRADIENTS")
     figure.colorbar(image, label="error [log10 of the relative error]", shrink=0.8)
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120)
+    write_whole(path, picture.getvalue())
 
 
 def _words(row: Any) -> list[str]:

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
 from jaxnn.command_line.commands.setting import config_of, prepare, setting
 from jaxnn.command_line.options import Config
+from jaxnn.command_line.own_model import require_fit
 from jaxnn.command_line.report import print_table
 from jaxnn.costs.aot import LABEL, Cost, best, costs, mesh
+from jaxnn.data.files import require_writable, write_whole
 
 
-def aot(run: Path | None, config: Config, *, target: str, model: str | None = None, save: Sequence[Path] = ()) -> int:
+def aot(run: Path | None, config: Config, *, target: str, save: Sequence[Path] = ()) -> int:
     """Print what a training step costs, by hand and by machine, and save it.
 
     The network is a run's, the model or the config's; batch size, loss, penalty and update are the config's.
@@ -21,13 +22,13 @@ def aot(run: Path | None, config: Config, *, target: str, model: str | None = No
     for path in save:
         if path.suffix not in (".json", ".md"):
             raise ValueError(f"costs are saved as .json or .md, got {path.name!r}")
-    require_one_network(run, config, model)
+        require_writable(path)
     config, problem = config_of(run, config)
     config = config.resolved()
     with setting(config):
         mesh(target)  # before any data is read: its compiler may be missing
         prepared = prepare(config, problem)
-        net = config.net(prepared.problem) if model is None else named_model(model)
+        net, model = config.net(prepared.problem), config.network.model
         loss, n = config.objective.loss_function(), len(prepared.train[0])
         n_rows = config.training.rows_a_step(n)
         if n_rows % mesh(target).size:
@@ -40,12 +41,12 @@ def aot(run: Path | None, config: Config, *, target: str, model: str | None = No
             require_fit(model, net, (x, y), prepared.name, loss)
         penalty, rule = config.objective.penalty(), config.update.rule(config.training.n_steps(n))
         step_costs = best(costs(target, net, loss, x, y, rule, penalty))
-    network = run or model or f"a network for {prepared.name}"
+    network = run or config.network.model or f"a network for {prepared.name}"
     title = f"A training step of {network} on {n_rows} examples, for {target}: {LABEL}"
     print_costs(title, step_costs)
     for path in save:
         text = _as_json(title, target, step_costs) if path.suffix == ".json" else _as_markdown(title, step_costs)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
     return 0
 
 

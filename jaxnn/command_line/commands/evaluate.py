@@ -12,14 +12,15 @@ from jaxnn.training.evaluation import evaluate as evaluated
 
 def evaluate(run: Path, data: str | None, data_dir: str | None, split: str) -> int:
     """Print the loss and accuracy of a run on one split of its own data, or of other data of the same kind."""
-    config, problem = read_config(run)
+    trained, problem = read_config(run)
+    config = trained
     if data is not None:
         config = replace(config, data=Data(data, data_dir))
     elif data_dir is not None:
         config = replace(config, data=replace(config.data, data_dir=data_dir))
     with setting(config):
         net, loss = config.net(problem), config.objective.loss_function()
-        params, state = read_params(run, net, problem)
+        params, state = read_params(run, net, trained, problem)
         prepared = prepare(config, problem)
         examples = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}[split]
         if examples is None:

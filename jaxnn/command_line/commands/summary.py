@@ -2,20 +2,19 @@
 
 from pathlib import Path
 
-from jaxnn.command_line.commands.model import named_model, require_fit, require_one_network
 from jaxnn.command_line.commands.setting import config_of, prepare, setting
 from jaxnn.command_line.options import Config
+from jaxnn.command_line.own_model import require_fit
 from jaxnn.command_line.report import print_layers, print_memory
 
 
-def summary(run: Path | None, config: Config, *, model: str | None = None, memory: bool = False) -> int:
+def summary(run: Path | None, config: Config, *, memory: bool = False) -> int:
     """Show the layers of a network: a run's, the model or the config's; with `memory`, what they keep for backward."""
-    require_one_network(run, config, model)
     config, problem = config_of(run, config)
     with setting(config):
         prepared = prepare(config, problem)
         n_rows = config.training.rows_a_step(len(prepared.train[0]))
-        net = config.net(prepared.problem) if model is None else named_model(model)
+        net, model = config.net(prepared.problem), config.network.model
         if model is not None:
             x, y = (array[:n_rows] for array in prepared.train)
             require_fit(model, net, (x, y), prepared.name)

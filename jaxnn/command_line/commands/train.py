@@ -13,8 +13,11 @@ import numpy as np
 from jaxnn import audit
 from jaxnn.command_line.commands.setting import Prepared, first_batch, prepare, require_room, setting
 from jaxnn.command_line.effects import require_effective
+from jaxnn.command_line.interrupts import INTERRUPTED, letting_an_epoch_finish
+from jaxnn.command_line.keeping import Keeper, saying_what_is_kept
 from jaxnn.command_line.options import Config
-from jaxnn.command_line.report import learning_curve, print_comparison, print_facts, print_layers
+from jaxnn.command_line.own_model import require_fit
+from jaxnn.command_line.report import learning_curve, print_facts, print_layers, print_outcome
 from jaxnn.command_line.run_folder import (
     LEARNING_CURVE,
     METRICS,
@@ -22,14 +25,15 @@ from jaxnn.command_line.run_folder import (
     Learned,
     new_folder,
     require_new,
+    reserve_params,
     versions,
     write_config,
     write_json,
-    write_params,
 )
 from jaxnn.layer import Layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.evaluation import evaluate
+from jaxnn.training.examples import checked_splits
 from jaxnn.training.fit import Fit, fit
 from jaxnn.training.run import start
 
@@ -41,83 +45,84 @@ ENDED = {
 }
 
 
-def train(config: Config, output: Path | None, progress: bool) -> int:
-    """Train, show how it went and write the run's folder; 0, or 1 if the loss became NaN or infinite."""
+def train(config: Config, output: Path | None, progress: bool, *, compare: bool = True, overwrite: bool = False) -> int:
+    """Train, show how it went and write the run's folder.
+
+    The exit status: 0, 1 if the loss became NaN or infinite, 130 after Ctrl-C.
+    """
     if output is not None:
-        require_new(output)
+        require_new(output, overwrite=overwrite)
     require_effective(config)
     config = config.resolved()
     with setting(config):
-        return _train(config, output, progress)
+        return _train(config, output, progress, compare, overwrite)
 
 
-def _train(config: Config, output: Path | None, progress: bool) -> int:
+def _train(config: Config, output: Path | None, progress: bool, compare: bool, overwrite: bool) -> int:
     prepared = prepare(config)
-    problem = prepared.problem
-    n = len(prepared.train[0])
-    asked, config = config.training.remainder, config.for_examples(n)
-    training = config.training
+    problem, n = prepared.problem, len(prepared.train[0])
     net, loss = config.net(problem), config.objective.loss_function()
+    asked, config = config.training.remainder, config.for_examples(n, net)
+    training = config.training
+    n_rows = training.rows_a_step(n)
     penalty, rule = config.objective.penalty(), config.update.rule(training.n_steps(n))
-    loop, stopping = training.loop_function(), training.stopping()
+    loop, stopping, augment = training.loop_function(), training.stopping(), config.data.augmentation(problem)
     if stopping is not None and prepared.validation is None:
         raise ValueError("--patience watches the validation loss, and none are held out: give --validation a number")
-
-    key = training.key()
     require_room(net, prepared)
-    run = start(net, problem.shape, key=key, update=rule, dtype=config.precision.dtype)
+    if config.network.model is not None:
+        require_fit(config.network.model, net, first_batch(config, prepared), prepared.name, loss)
+    data, validation = checked_splits(prepared.train, prepared.validation, net, loss)
+
+    run = start(net, problem.shape, key=training.key(), update=rule, dtype=config.precision.dtype)
     _print_data(prepared)
-    print_layers(net, problem.shape, training.rows_a_step(n), prepared.x_dtype)
+    print_layers(net, problem.shape, n_rows, prepared.x_dtype)
     if training.remainder != asked:
         print(
-            f"{n:,} examples are {n // training.batch_size} batches of {training.batch_size} and one more, too few for "
+            f"{n:,} examples are {n // n_rows} batches of {n_rows} and one more, too few for\n"
             "batch normalisation: it goes into the last batch (--remainder merge)\n"
         )
-    x, y = first_batch(config, prepared)
-    options = {"key": run.keys.noise, "penalty": penalty, "costs": False}
-    comparison = audit.compare(net, loss, run.params, run.state, x, y, **options)
-    print(f"Manual and automatic gradients on {len(x)} training examples")
-    print_comparison(comparison)
-    print(flush=True)
+    comparison = None
+    if compare:
+        x, y = first_batch(config, prepared)
+        options = {"key": run.keys.noise, "penalty": penalty, "costs": False}
+        comparison = audit.compare(net, loss, run.params, run.state, x, y, **options)
+        print_outcome(comparison, len(x))
 
-    with new_folder(output, prepared.name) as folder:
+    with new_folder(output, prepared.name, overwrite=overwrite) as folder, saying_what_is_kept(folder):
         write_config(folder, config, problem)
+        reserve_params(folder, net, config, problem, Learned(run.params, run.state))
+        keeper = Keeper(folder, net, config, problem)
         began = time.perf_counter()
-        try:
+        with keeper.keeping(), letting_an_epoch_finish() as interrupted:
             fitted = fit(
                 loop,
                 net,
                 loss,
-                prepared.train,
+                data,
                 epochs=training.epochs,
-                validation=prepared.validation,
+                validation=validation,
                 run=run,
                 stopping=stopping,
                 log=folder / METRICS,
                 progress=progress,
+                after_epoch=keeper.note,
+                interrupted=interrupted,
                 update=rule,
                 penalty=penalty,
                 metric=prepared.metric,
-                augment=config.data.augmentation(problem),
+                augment=augment,
                 **training.options(),
             )
-        except BaseException as error:
-            if isinstance(learned := getattr(error, "fit", None), Fit):
-                write_params(folder, net, config, Learned(learned.run.params, learned.run.state))
-            raise
-        seconds = time.perf_counter() - began
-        has_best = fitted.best_epoch is not None and int(fitted.best_epoch) > 0
-        kept = fitted.run if has_best or fitted.last_finite is None else fitted.last_finite
-        learned = Learned(kept.params, kept.state)
-        write_params(folder, net, config, learned)  # first: nothing that comes after can lose them
+            keeper.note(fitted)
         result = {
             "ended": fitted.ended,
             "epochs": len(fitted.history.loss),
-            **_measured(net, loss, learned, prepared),
-            "seconds": seconds,
+            "epoch_of_params": _epoch_of_params(fitted),
+            "seconds": time.perf_counter() - began,
             "examples_per_second": _speed(folder / METRICS),
-            "gradients_agree": comparison.ok,
-            "gradient_error_float64": comparison.worst.float64_error,
+            **_measured(net, loss, Learned(fitted.run.params, fitted.run.state), prepared),
+            **_compared(comparison),
             "versions": versions(),
         }
         write_json(folder / RESULT, result)
@@ -145,6 +150,12 @@ def _measured(net: Layer, loss: Loss, learned: Learned, prepared: Prepared) -> d
     return numbers
 
 
+def _compared(comparison: audit.Comparison | None) -> dict[str, Any]:
+    if comparison is None:
+        return {}
+    return {"gradients_agree": comparison.ok, "gradient_error_float64": comparison.worst.float64_error}
+
+
 def _speed(metrics: Path) -> float:
     """Examples per second: the median over the epochs after the first, which includes compilation."""
     rows = [json.loads(line)["examples_per_second"] for line in metrics.read_text(encoding="utf-8").splitlines()]
@@ -169,16 +180,27 @@ def _print_result(result: dict[str, Any], folder: Path) -> None:
     print_facts("Result", facts)
 
 
+def _epoch_of_params(fitted: Fit) -> int:
+    """The epoch at whose end the network had the params that are kept; 0 is before the first."""
+    if fitted.best_epoch is not None and int(fitted.best_epoch) > 0:
+        return int(fitted.best_epoch)
+    return int(fitted.run.epoch)
+
+
 def _verdict(fitted: Fit, config: Config) -> int:
+    if fitted.ended == "interrupted":
+        return INTERRUPTED
     losses = np.asarray(fitted.history.loss)
-    if np.isfinite(losses).all():
+    if fitted.ended != "diverged":
         return 0
-    epoch = int(np.argmin(np.isfinite(losses))) + 1
-    what = "NaN" if math.isnan(losses[epoch - 1]) else "infinite"
+    finite = np.isfinite(losses)
+    epoch = len(losses) if finite.all() else int(np.argmin(finite)) + 1
+    value = "NaN" if np.isnan(losses[epoch - 1]) else "infinite"
+    what = "params became NaN or infinite" if finite.all() else f"loss became {value}"
     print(
-        f"jaxnn train: the loss became {what} in epoch {epoch}: give a --learning-rate smaller than "
-        f"{config.update.learning_rate:g}, or clip the gradient with --clip-global-norm 1; the params "
-        "that are kept are those before it",
+        f"jaxnn train: the {what} in epoch {epoch}: give a --learning-rate smaller than "
+        f"{config.update.learning_rate:g}, or clip the gradient with --clip-global-norm 1; the params that are kept "
+        f"are those after epoch {_epoch_of_params(fitted)}",
         file=sys.stderr,
     )
     return 1

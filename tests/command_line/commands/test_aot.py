@@ -116,7 +116,7 @@ def test_a_model_of_somebody_elses(asked, three_clouds, monkeypatch):
         ("--save a.png", "costs are saved as .json or .md, got 'a.png'"),
         ("--target v5ex4 --batch-size 30", "30 examples a step can't be shared equally by the 4 devices of v5ex4"),
         (f"--model {outsiders.__file__}:UNHASHABLE", "Listed isn't hashable, because its field 'sizes' isn't"),
-        ("--model m.py:net --hidden 3", "give either --model or the options of train's network"),
+        ("--model m.py:net --hidden 3", "--hidden 3 isn't for --model, which is the whole network: leave it out"),
     ],
 )
 def test_a_mistake_is_one_line(asked, words, complaint, three_clouds, capsys):

@@ -193,9 +193,9 @@ def test_bytes_need_a_rescale(models, capsys):
 def test_what_contradicts_itself_is_refused_before_anything_is_computed(trained, models, tmp_path, capsys):
     model = f"--model={models}:right"
     refused = {
-        (str(trained), model): "a run has its own network: give either its folder or --model",
+        (str(trained), model): "a run has its own options: give either its folder or options",
         (str(trained), "--hidden", "3"): "a run has its own options: give either its folder or options",
-        (model, "--hidden", "3"): "a model is the whole network",
+        (model, "--hidden", "3"): "--hidden 3 isn't for --model, which is the whole network: leave it out",
         (str(trained), f"--save={tmp_path / 'comparison.txt'}"): "is saved as .json, .md or .png, got 'comparison.txt'",
         (str(trained), "--rows", "0"): "--rows 0 is out of range",
         (str(trained), "--rows", "61"): "clouds has 60 training examples",

@@ -44,7 +44,7 @@ def test_data_of_another_kind_is_refused_in_one_line(trained, tmp_path, capsys, 
     assert err.count("\n") == 1
 
 
-def test_labels_that_have_no_output_are_refused_before_they_are_made_one_hot(quick, tmp_path, capsys, unaudited):
+def test_labels_that_have_no_output_are_refused_before_they_are_made_one_hot(quick, tmp_path, capsys):
     folder, path = tmp_path / "run", tmp_path / "other.npz"
     assert main([*quick, "--loss", "half-squared-error", "--epochs", "1", "--output", str(folder)]) == 0
     np.savez(path, x=np.zeros((7, 4), np.float32), y=np.full(7, 3))

@@ -62,8 +62,8 @@ def test_a_model_of_somebody_elses(model, three_clouds, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["RUN"], "a run has its own network: give either its folder or --model"),
-        (["--hidden", "3"], "a model is the whole network"),
+        (["RUN"], "a run has its own options: give either its folder or options"),
+        (["--hidden", "3"], "--hidden 3 isn't for --model, which is the whole network: leave it out"),
         (["--data", "digits"], "doesn't fit digits, with examples (8, 8, 1) of uint8"),
     ],
 )

@@ -3,16 +3,18 @@
 import json
 import re
 import signal
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.command_line import options
+from jaxnn.command_line import options, run_folder
 from jaxnn.command_line.parser import main
 from jaxnn.command_line.run_folder import CONFIG, LEARNING_CURVE, METRICS, PARAMS, RESULT, read_config, read_params
 
+TRAIN = sys.modules["jaxnn.command_line.commands.train"]  # beside it is the command of that name
 FILES = {CONFIG, METRICS, RESULT, LEARNING_CURVE, PARAMS}
 
 
@@ -22,7 +24,7 @@ def files(folder):
 
 def test_a_run_shows_network_gradients_and_result_and_writes_five_files(quick, tmp_path, capsys):
     folder = tmp_path / "run"
-    assert main([*quick, "--dropout", "0.1", "--l2", "0.001", "--output", str(folder)]) == 0
+    assert main([*quick, "--compare", "--dropout", "0.1", "--l2", "0.001", "--output", str(folder)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert files(folder) == FILES
@@ -39,7 +41,7 @@ def test_a_run_shows_network_gradients_and_result_and_writes_five_files(quick, t
     assert (folder / LEARNING_CURVE).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(quick, tmp_path, unaudited):
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(quick, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert main([*quick, "--seed", str(seed), "--output", str(tmp_path / name)]) == 0
     a, b, c = ((tmp_path / name / PARAMS).read_bytes() for name in "abc")
@@ -47,7 +49,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(quick, tmp_path,
     assert a != c
 
 
-def test_early_stopping_keeps_the_best_params(quick, tmp_path, capsys, unaudited):
+def test_early_stopping_keeps_the_best_params(quick, tmp_path, capsys):
     folder = tmp_path / "run"
     words = ["--patience", "1", "--min-improvement", "100", "--epochs", "9", "--output", str(folder)]
     assert main([*quick, *words]) == 0
@@ -58,18 +60,22 @@ def test_early_stopping_keeps_the_best_params(quick, tmp_path, capsys, unaudited
     assert "validation loss stopped improving" in capsys.readouterr().out
 
 
-def test_a_diverging_loss_is_said_in_one_line_and_all_is_written(quick, tmp_path, capsys, unaudited):
+def test_a_diverging_loss_is_said_in_one_line_and_all_is_written(quick, tmp_path, capsys):
     folder = tmp_path / "run"
     assert main([*quick, "--learning-rate", "1e30", "--output", str(folder)]) == 1
     err = capsys.readouterr().err
     assert re.fullmatch(r"jaxnn train: the loss became (NaN|infinite) in epoch \d: give a --learning-rate .*\n", err)
+    assert "the params that are kept are those after epoch 0" in err
+    config, problem = read_config(folder)
+    learned = read_params(folder, config.net(problem), config, problem)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(learned))
     assert files(folder) == FILES
     result = json.loads((folder / RESULT).read_text())  # of the last finite params, which are kept
     assert result["ended"] == "diverged"
     assert 0 < result["training_loss"] < 100
 
 
-def test_control_c_ends_after_the_epoch_with_what_was_learned(quick, tmp_path, capsys, monkeypatch, unaudited):
+def test_control_c_ends_after_the_epoch_with_what_was_learned(quick, tmp_path, capsys, monkeypatch):
     def interrupted_in_its_second_epoch(net, loss, data, *, run, **options):
         if int(run.epoch) == 1:
             signal.raise_signal(signal.SIGINT)
@@ -77,14 +83,65 @@ def test_control_c_ends_after_the_epoch_with_what_was_learned(quick, tmp_path, c
 
     monkeypatch.setattr(options, "mbgd", interrupted_in_its_second_epoch)
     folder = tmp_path / "run"
-    assert main([*quick, "--output", str(folder)]) == 0
+    assert main([*quick, "--output", str(folder)]) == 130
     result = json.loads((folder / RESULT).read_text())
-    assert (result["ended"], result["epochs"]) == ("interrupted", 2)
+    assert (result["ended"], result["epochs"], result["epoch_of_params"]) == ("interrupted", 2, 2)
     assert files(folder) == FILES
     assert "2 (interrupted)" in capsys.readouterr().out
 
 
-def test_squared_error_gets_one_hot_labels_and_float64_is_float64(quick, tmp_path, unaudited):
+def test_params_are_there_whatever_fails_after_training(quick, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device", "result.json")
+
+    monkeypatch.setattr(TRAIN, "evaluate", fail)
+    folder = tmp_path / "run"
+    assert main([*quick, "--output", str(folder)]) == 2
+    line = f"No space left on device: 'result.json'; what was learned is in {folder / PARAMS}\n"
+    assert capsys.readouterr().err.endswith(line)
+    assert files(folder) == {CONFIG, METRICS, PARAMS}
+
+
+def test_params_are_there_if_training_fails_after_an_epoch(quick, tmp_path, capsys, monkeypatch):
+    def fails_in_its_second_epoch(net, loss, data, *, run, **options):
+        if int(run.epoch) == 1:
+            raise MemoryError("no more of it")
+        return jaxnn.mbgd(net, loss, data, run=run, **options)
+
+    monkeypatch.setattr(options, "mbgd", fails_in_its_second_epoch)
+    folder = tmp_path / "run"
+    assert main([*quick, "--output", str(folder)]) == 2
+    assert capsys.readouterr().err == f"jaxnn train: no more of it; what was learned is in {folder / PARAMS}\n"
+    assert files(folder) == {CONFIG, METRICS, PARAMS}
+
+
+def test_a_disk_without_room_for_params_says_so_before_training(quick, tmp_path, capsys, monkeypatch):
+    def full(path, *_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(run_folder, "reserve", full)
+    monkeypatch.setattr(TRAIN, "fit", pytest.fail)
+    assert main([*quick, "--output", str(tmp_path / "run")]) == 2
+    assert f"No space left on device: '{tmp_path / 'run' / PARAMS}'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_overwritten_once_the_new_one_has_learned_something(quick, tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = [*quick, "--output", str(folder)]
+    assert main([*words, "--epochs", "1"]) == 0
+    assert main(words) == 2
+    assert (
+        "is there already, and no run is overwritten: give another --output, or --overwrite" in capsys.readouterr().err
+    )
+    assert main([*words, "--overwrite", "--devices", "99"]) == 2
+    assert json.loads((folder / RESULT).read_text())["epochs"] == 1
+    assert main([*words, "--overwrite", "--epochs", "2"]) == 0
+    assert json.loads((folder / RESULT).read_text())["epochs"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_squared_error_gets_one_hot_labels_and_float64_is_float64(quick, tmp_path):
     folder = tmp_path / "run"
     words = "--loss half-squared-error --output-activation sigmoid --dtype float64 --matmul-precision highest"
     assert main([*quick, *words.split(), "--gradient", "autodiff", "--output", str(folder)]) == 0
@@ -92,12 +149,12 @@ def test_squared_error_gets_one_hot_labels_and_float64_is_float64(quick, tmp_pat
     assert not jax.config.jax_enable_x64
     config, problem = read_config(folder)
     with jax.enable_x64(True):
-        params, _ = read_params(folder, config.net(problem), problem)
+        params, _ = read_params(folder, config.net(problem), config, problem)
         assert params[2].weight.dtype == np.float64
 
 
 @pytest.mark.devices
-def test_devices_give_the_same_run_up_to_rounding(quick, tmp_path, unaudited):
+def test_devices_give_the_same_run_up_to_rounding(quick, tmp_path):
     results = []
     for devices in ("1", "2"):
         folder = tmp_path / devices
@@ -119,15 +176,17 @@ def for_loop(quick, words):
         ("mbgd", "huber --huber-delta 0.5", "momentum"),
     ],
 )
-def test_the_other_loops_losses_and_rules_train_too(quick, tmp_path, loop, loss, update, unaudited):
+def test_the_other_loops_losses_and_rules_train_too(quick, tmp_path, loop, loss, update):
     words = f"--loop {loop} --loss {loss} --update {update} --schedule cosine --warmup 2 --clip-global-norm 1"
     assert main([*for_loop(quick, words), *words.split(), "--output", str(tmp_path / "run")]) == 0
 
 
-def test_real_targets_have_a_loss_and_no_accuracy(tmp_path, capsys, unaudited):
+def test_real_targets_have_a_loss_and_no_accuracy(tmp_path, capsys):
     x = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
     np.savez(tmp_path / "line.npz", x=x, y=2 * x[:, 0] + 1)
-    words = f"train --data {tmp_path / 'line.npz'} --hidden --loss half-squared-error --epochs 2 --no-progress"
+    words = (
+        f"train --data {tmp_path / 'line.npz'} --hidden --loss half-squared-error --epochs 2 --no-progress --no-compare"
+    )
     assert main([*words.split(), "--output", str(tmp_path / "run")]) == 0
     result = json.loads((tmp_path / "run" / RESULT).read_text())
     assert not [name for name in result if "accuracy" in name or "test" in name]
@@ -142,10 +201,10 @@ def test_real_targets_have_a_loss_and_no_accuracy(tmp_path, capsys, unaudited):
         "--augment rotate noise --loop sgd",
     ],
 )
-def test_images_are_augmented(tmp_path, words, unaudited):
+def test_images_are_augmented(tmp_path, words):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "images.npz", x=rng.integers(0, 256, (20, 8, 8, 1)).astype(np.uint8), y=np.arange(20) % 3)
-    options = f"train --data {tmp_path / 'images.npz'} --hidden 4 --epochs 2 --no-progress {words}".split()
+    options = f"train --data {tmp_path / 'images.npz'} --hidden 4 --epochs 2 --no-progress --no-compare {words}".split()
     assert main([*options, "--output", str(tmp_path / "run")]) == 0
     config, _ = read_config(tmp_path / "run")
     assert config.data.augment == tuple(words.split(" --lo")[0].split()[1:])
@@ -186,7 +245,7 @@ def test_images_are_augmented(tmp_path, words, unaudited):
         ("--batch-size 1 --batch-norm", "give a step more than one"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line_and_leaves_no_folder(quick, tmp_path, capsys, words, complaint, unaudited):
+def test_a_mistake_is_answered_in_one_line_and_leaves_no_folder(quick, tmp_path, capsys, words, complaint):
     folder = tmp_path / "run"
     assert main([*for_loop(quick, words), *words.split(), "--output", str(folder)]) == 2
     err = capsys.readouterr().err
@@ -196,10 +255,14 @@ def test_a_mistake_is_answered_in_one_line_and_leaves_no_folder(quick, tmp_path,
     assert not folder.exists()
 
 
-def test_a_folder_that_exists_is_left_alone(quick, tmp_path, capsys, unaudited):
+def test_a_folder_that_exists_is_left_alone(quick, tmp_path, capsys):
     (tmp_path / "note").write_text("mine")
     assert main([*quick, "--output", str(tmp_path)]) == 2
     assert "is there already, and no run is overwritten" in capsys.readouterr().err
+    assert main([*quick, "--overwrite", "--output", str(tmp_path)]) == 2
+    assert "isn't a run's folder, and --overwrite replaces no other" in capsys.readouterr().err
+    assert main([*quick, "--output", str(tmp_path / "note" / "below")]) == 2
+    assert "note isn't a folder: give another --output" in capsys.readouterr().err
     assert files(tmp_path) == {"note"}
 
 

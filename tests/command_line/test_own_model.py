@@ -6,7 +6,7 @@ import outsiders
 import pytest
 
 from jaxnn import Dense
-from jaxnn.command_line.commands.model import named_model
+from jaxnn.command_line.own_model import named_model
 from jaxnn.command_line.parser import main
 from jaxnn.layers.activations import Tanh
 
@@ -67,7 +67,7 @@ def test_what_is_no_layer_is_said(module, name, complaint):
 @pytest.mark.parametrize(
     ("model", "complaint"),
     [
-        ("mine.py", "should be module.py:name or package.module:name, got 'mine.py'"),
+        ("mine.py", "a model should be module.py:name or package.module:name, got 'mine.py'"),
         (":net", "should be module.py:name"),
         ("nowhere.py:net", "there is no file nowhere.py"),
         ("no.such.module:net", "fails with ModuleNotFoundError: No module named 'no'"),
@@ -91,6 +91,6 @@ def test_a_recipe_that_is_not_hashable_is_answered_in_one_line(monkeypatch, caps
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert main([command, "--model", f"{outsiders.__file__}:UNHASHABLE"]) == 2
     out, err = capsys.readouterr()
-    assert err.startswith(f"jaxnn {command}: --model")
+    assert err.startswith(f"jaxnn {command}: model ")
     assert "Listed isn't hashable, because its field 'sizes' isn't: make it a frozen dataclass (@jaxnn.recipe)" in err
     assert (out, err.count("\n")) == ("", 1)

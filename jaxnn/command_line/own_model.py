@@ -1,4 +1,4 @@
-"""A model of the user's own, by name: `module.py:name` or `package.module:name`."""
+"""A network of the user's own, by name: `module.py:name` or `package.module:name`."""
 
 import pkgutil
 import runpy
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from jaxnn.command_line.commands.setting import Split
-from jaxnn.command_line.options import Config, Network
 from jaxnn.layer import Layer, forward_of, init_of, is_layer, require_layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.examples import checked
@@ -25,36 +24,41 @@ def named_model(model: str) -> Layer:
     as `python` itself does.
     Raises: ValueError if there is no such module or name, or its code fails; TypeError if it isn't a layer.
     """
-    source, _, name = model.rpartition(":")
-    if not source or not name:
-        raise ValueError(f"--model should be module.py:name or package.module:name, got {model!r}")
+    source, name = _parts(model)
     is_file = source.endswith(".py")
     if is_file and not Path(source).is_file():
-        raise ValueError(f"--model: there is no file {source}")
+        raise ValueError(f"model {model}: there is no file {source}")
     sys.path.insert(0, str(Path(source).resolve().parent if is_file else Path.cwd()))
     with _blamed_on(source):
         module = runpy.run_path(source, run_name=Path(source).stem) if is_file else vars(pkgutil.resolve_name(source))
     if name not in module:
-        raise ValueError(f"--model: {source} has no {name!r}: give the name of a layer or of a function that makes one")
+        raise ValueError(
+            f"model {model}: {source} has no {name!r}: give the name of a layer or of a function that makes one"
+        )
     layer = module[name]
     if isinstance(layer, type) or (callable(layer) and not is_layer(layer)):
         with _blamed_on(source):
             layer = layer()
-    require_layer(f"--model {model}", layer)
+    require_layer(f"model {model}", layer)
     return layer
 
 
-def require_one_network(run: Path | None, config: Config, model: str | None) -> None:
-    """Raises: ValueError where a model comes with a run or with the options of a network."""
-    if model is None:
-        return
-    if run is not None:
-        raise ValueError("a run has its own network: give either its folder or --model")
-    if config.network != Network():
-        raise ValueError("a model is the whole network: give either --model or the options of train's network")
+def located(model: str) -> str:
+    """The same model, found from any working directory if it is in a file."""
+    source, name = _parts(model)
+    return f"{Path(source).resolve()}:{name}" if source.endswith(".py") else model
 
 
-def require_fit(model: str, net: Layer, batch: Split, data: str, loss: Loss | None = None) -> None:
+def _parts(model: str) -> tuple[str, str]:
+    source, _, name = model.rpartition(":")
+    if not source or not name:
+        raise ValueError(f"a model should be module.py:name or package.module:name, got {model!r}")
+    return source, name
+
+
+def require_fit(
+    model: str, net: Layer, batch: tuple[np.ndarray, np.ndarray], data: str, loss: Loss | None = None
+) -> None:
     """Trace a model with shapes alone, and check the targets, so that what doesn't fit is said before any computing.
 
     Raises: ValueError.
@@ -82,4 +86,4 @@ def _blamed_on(source: str) -> Iterator[None]:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == Path(source).resolve()]
         where = f" (line {lines[-1]})" if lines else ""
-        raise ValueError(f"--model: {source} fails with {type(error).__name__}: {error}{where}") from error
+        raise ValueError(f"model {source} fails with {type(error).__name__}: {error}{where}") from error

@@ -45,7 +45,7 @@ from typing import Any, Literal, NamedTuple, Protocol, dataclass_transform, runt
 import jax
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, Shape
+from jaxnn.arrays import PyTree, Shape, is_floating_array
 
 Path = tuple[Any, ...]
 Notes = OrderedDict[str, Any]
@@ -256,8 +256,24 @@ def forward_of(
 
 
 def backward_of(layer: Any, params: PyTree, cache: PyTree, dy: PyTree) -> Backward:
-    """layer.backward(params, cache, dy)."""
-    return _as(Backward, layer, layer.backward(params, cache, dy))
+    """layer.backward(params, cache, dy).
+
+    Raises: TypeError if what it gives for its params isn't of their form, as when dparams and dx have changed places.
+    """
+    result = _as(Backward, layer, layer.backward(params, cache, dy))
+    form, given = _form(params), _form(result.dparams)
+    if form != given and form[1]:
+        raise TypeError(
+            f"{type(layer).__name__}.backward should give Backward(dparams, dx), with dparams of the form of its params, "
+            f"{' '.join(map(str, form))}, got {' '.join(map(str, given))}"
+        )
+    return result
+
+
+def _form(tree: PyTree) -> tuple[Any, list[Shape]]:
+    """The structure of a tree, and the shapes of its floating leaves: a cotangent has the same."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=lambda leaf: leaf is None)
+    return structure, [leaf.shape for leaf in leaves if is_floating_array(leaf)]
 
 
 def _as(form: Any, layer: Any, result: Any) -> Any:

@@ -10,7 +10,7 @@ from table import CASES, COMBINATORS
 
 import jaxnn
 from jaxnn import BatchNorm, Branches, Dense, Dropout, Remat, Repeat, Residual, Serial, Tanh
-from jaxnn.layer import couples_batch, is_composite, recipe, require_layer, says, walk
+from jaxnn.layer import backward_of, couples_batch, is_composite, recipe, require_layer, says, walk
 
 
 @dataclass
@@ -122,3 +122,20 @@ def test_what_is_not_hashable_is_answered_by_name_and_remedy_where_it_enters(lay
     ):
         with pytest.raises(TypeError, match=rf"{name} isn't hashable, because {why}.*frozen dataclass \(@jaxnn.recipe"):
             enter()
+
+
+class Swapped:
+    """Gives dx first. With as many features as outputs, the shapes alone say that something is wrong."""
+
+    def backward(self, params, cache, dy):
+        return dy, params
+
+
+@pytest.mark.parametrize(
+    ("params", "got"),
+    [({"weight": jnp.ones((2, 3))}, r"got PyTreeDef\(\*\)"), (jnp.ones((2, 3)), r"\[\(2, 3\)\], got .*\[\(4, 3\)\]")],
+)
+def test_a_backward_whose_parts_have_changed_places_is_told(params, got):
+    with pytest.raises(TypeError, match=r"Swapped.backward should give Backward\(dparams, dx\).*" + got):
+        backward_of(Swapped(), params, (), jnp.ones((4, 3)))
+    assert backward_of(Swapped(), (), (), ()) == ((), ())

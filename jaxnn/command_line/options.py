@@ -47,7 +47,9 @@ class Data:
     """What to learn from."""
 
     data: str = "digits"
-    """digits, fashion-mnist, mnist, mnist1d, or the path of an .npz file."""
+    """digits, fashion-mnist, mnist, mnist1d, or the path of an .npz file, with the keys x_train and y_train, and as you
+    like x_validation, y_validation, x_test, y_test; or x and y alone. Examples come first; images are NHWC: (B, height,
+    width, channels). Integers are labels, from 0; floating targets are quantities."""
     data_dir: str | None = None
     """Folder with the four files of mnist or fashion-mnist; None means where the system's package puts them."""
     validation: int | None = None

@@ -13,11 +13,13 @@ from typing import Annotated, Any, Literal
 
 import jax
 
+from jaxnn import __version__
 from jaxnn.command_line import commands
 from jaxnn.command_line.interrupts import INTERRUPTED
 from jaxnn.command_line.keeping import KEPT
 from jaxnn.command_line.options import Config
 from jaxnn.command_line.streams import lossy_output
+from jaxnn.command_line.words import in_options
 from jaxnn.optional import require
 
 tyro = require("tyro", "cli")
@@ -51,7 +53,7 @@ class Evaluate:
     run: Folder
     """Folder that train wrote."""
     data: str | None = None
-    """digits, fashion-mnist, mnist, mnist1d, or the path of an .npz file; None means the run's own data."""
+    """digits, fashion-mnist, mnist, mnist1d, or the path of an .npz file as train takes it; None means the run's own."""
     data_dir: str | None = None
     """Folder with the four files of mnist or fashion-mnist; None means the run's own."""
     split: Literal["train", "validation", "test"] = "test"
@@ -113,6 +115,9 @@ class Aot(Config):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. 2 for a mistake, which is answered in one line on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if words == ["--version"]:
+        print(f"jaxnn {__version__}")
+        return 0
     name = f"jaxnn {words[0]}" if words[0] in ("train", "evaluate", "compare", "summary", "aot") else "jaxnn"
     with lossy_output() as out:
         status = _acted(words, name)
@@ -177,5 +182,5 @@ def _gist(box: str) -> str:
 
 def _one_line(error: BaseException) -> str:
     """What an error says, and what is kept in spite of it; other notes are for scripts."""
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = in_options(" ".join(str(error).split())) or type(error).__name__
     return "; ".join([said, *(note for note in getattr(error, "__notes__", []) if note.startswith(KEPT))])

@@ -193,7 +193,7 @@ class SoftmaxCrossEntropy:
         _require_all(
             self, (wide < 0).any(axis=-1) | (off & (sums != 0)),
             "be a distribution, of numbers that aren't negative and sum to 1 (or all 0, which masks the example)",
-            "divide each row by its sum, or give labels",
+            "divide each row by its sum, give labels, or take HalfSquaredError() for quantities",
         )  # fmt: skip
 
     def forward(self, y: jax.Array, target: jax.Array) -> LossForward:
@@ -223,8 +223,9 @@ class SoftmaxCrossEntropy:
 class SigmoidCrossEntropy:
     """Cross-entropy of K independent yes-or-no outputs with logits z: l = -sum_k t_k log p_k + (1 - t_k) log(1 - p_k).
 
-    p = 1 / (1 + exp(-z)). The target is of z's shape, integer (0 or 1) or floating (in [0, 1]); or a label, integer
-    (B,), that stands for its one-hot vector, where K > 1. With `label_smoothing` s, t becomes (1 - s) t + s/2.
+    p = 1 / (1 + exp(-z)). The target is of z's shape, integer (0 or 1) or floating (in [0, 1]), or (B,) for one output;
+    or, where K > 1, a label, integer (B,), that stands for its one-hot vector. With `label_smoothing` s, t becomes
+    (1 - s) t + s/2.
 
     Shapes: z (B, K), target (B, K) or (B,) -> l (B,).
     Backward: dz = w (p - t).
@@ -240,10 +241,7 @@ class SigmoidCrossEntropy:
     def check(self, target: Any, output_shape: Shape) -> None:
         if len(jnp.shape(target)) == 1:
             if tuple(output_shape) == (1,):
-                raise ValueError(
-                    f"{self}: with one output, targets should be of the outputs' shape (B, 1), got "
-                    f"{jnp.shape(target)}: reshape them with [:, None]"
-                )
+                return
             _require_classes(self, output_shape)
             _require_labels_or_distributions(self, target, output_shape)
         else:
@@ -251,7 +249,7 @@ class SigmoidCrossEntropy:
 
     def n_classes(self, target: Any, output_shape: Shape) -> int | None:
         if _are_labels(target):
-            return output_shape[0]
+            return max(output_shape[0], 2)
         return 2 if is_integer(target) else None
 
     def check_values(self, target: Any) -> None:
@@ -276,7 +274,8 @@ class SigmoidCrossEntropy:
         return _weighted(weights, wide - self._probabilities(target, wide), p.dtype)
 
     def _probabilities(self, target: jax.Array, y: jax.Array) -> jax.Array:
-        t = _one_hot(target, y) if target.ndim < y.ndim else target.astype(y.dtype)
+        are_labels = target.ndim < y.ndim and y.shape[1:] != (1,)
+        t = _one_hot(target, y) if are_labels else target.reshape(y.shape).astype(y.dtype)
         return (1 - self.label_smoothing) * t + self.label_smoothing / 2
 
 
@@ -347,7 +346,8 @@ def _require_classes(loss: Any, output_shape: Shape) -> None:
     if len(output_shape) != 1 or output_shape[0] < 2:
         raise ValueError(
             f"{loss}: classes need outputs of shape (B, K) with K at least 2, got (B, "
-            f"{', '.join(map(str, output_shape))}): end the network with Dense(n_classes)"
+            f"{', '.join(map(str, output_shape))}): end the network with Dense(n_classes); or with one output, take "
+            "SigmoidCrossEntropy() for yes and no, HalfSquaredError() for quantities"
         )
 
 

@@ -1,5 +1,6 @@
 """A trained network on data: its outputs, its loss, and how often it is right; in chunks, so that memory is bounded."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, is_integer, is_traced, require_positive, weighted_mean
+from jaxnn.arrays import PyTree, is_floating, is_integer, is_traced, require_positive, weighted_mean, widened
 from jaxnn.layer import Layer, forward_of, require_layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.examples import Examples, checked, features
@@ -55,24 +56,38 @@ def accuracy(outputs: jax.Array, target: jax.Array) -> jax.Array:
 def metric_for(metric: Metric | str | None, net: Layer, loss: Loss, data: Examples) -> Metric | None:
     """The metric that is asked for; "auto" is accuracy where targets are classes, and none where they are quantities.
 
-    Classes are what a cross-entropy takes, labels, and rows with a single 1 beside zeros. Targets that have no value
-    yet, inside somebody's own program, are quantities unless they are one of the first two.
+    Classes are integer labels (B,); rows with a single 1 beside zeros; and, to a loss of classes (one that says
+    `n_classes`), distributions (B, K), and 0 and 1 for one output. To such a loss targets that have no value yet,
+    inside somebody's own program, are classes too.
     Raises: ValueError for another string.
     """
     if not isinstance(metric, str):
         return metric
     if metric != "auto":
         raise ValueError(f'metric should be a function (outputs, target) -> (B,), None or "auto", got {metric!r}')
-    if len(net.output_shape(data.x.shape[1:])) != 1:
+    output_shape, target = net.output_shape(data.x.shape[1:]), data.target
+    if len(output_shape) != 1:
         return None
-    return accuracy if hasattr(loss, "n_classes") or is_integer(data.target) or _are_one_hot(data.target) else None
+    if target.ndim == 1 and is_integer(target) and hasattr(loss, "n_classes"):
+        return accuracy
+    return accuracy if _are_classes(target, output_shape[0], hasattr(loss, "n_classes")) else None
 
 
 @jax.ensure_compile_time_eval()
-def _are_one_hot(target: Any) -> bool:
-    if is_traced(target) or target.ndim != 2 or target.shape[1] < 2:
+def _are_classes(target: Any, n_outputs: int, to_the_loss: bool) -> bool:
+    if is_traced(target):
+        return to_the_loss
+    if n_outputs == 1:
+        return to_the_loss and bool(((target == 0) | (target == 1)).all())
+    if target.ndim != 2:
         return False
-    return bool(((target == 0) | (target == 1)).all() & (target.sum(axis=1) == 1).all())
+    parts = (target >= 0) if to_the_loss else (target == 0) | (target == 1)
+    if is_floating(target):
+        rounding = 8 * math.sqrt(n_outputs) * float(jnp.finfo(target.dtype).eps)
+        sums_to_1 = abs(widened(target).sum(axis=1) - 1) <= rounding
+    else:
+        sums_to_1 = target.sum(axis=1) == 1
+    return bool((parts.all(axis=1) & sums_to_1).all())
 
 
 def predict(net: Layer, params: PyTree, state: PyTree, x: Any, *, chunk_size: int = CHUNK_SIZE) -> jax.Array:

@@ -161,7 +161,7 @@ def _require_labels(name: str, target: Any, n_classes: int) -> None:
     low, high = int(target.min()), int(target.max())
     if low < 0 or high >= n_classes:
         raise ValueError(
-            f"{name}: labels should be 0 to {n_classes - 1}, as the network has {n_classes} outputs, "
+            f"{name}: labels should be 0 to {n_classes - 1}, as the network tells {n_classes} classes apart, "
             f"got {low} to {high}: count classes from 0, or end the network with Dense(n_classes)"
         )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import jaxnn
 from jaxnn.command_line import commands, parser
 from jaxnn.command_line.options import Config, Data, Network, Objective, Training, Update
 from jaxnn.command_line.parser import main
@@ -96,6 +97,17 @@ def test_help_is_given(line, capsys):
     out, err = capsys.readouterr()
     assert out.startswith("usage: jaxnn")
     assert err == ""
+
+
+def test_the_version_is_given(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jaxnn {jaxnn.__version__}\n"
+
+
+def test_help_names_the_keys_of_data_and_the_order_of_axes(capsys):
+    main(["train", "--help"])
+    out = capsys.readouterr().out
+    assert not [word for word in ("x_train", "y_train", "x_validation", "y_test", "NHWC") if word not in out]
 
 
 def test_help_has_a_line_for_every_option(capsys):

@@ -54,7 +54,12 @@ def with_entry(array, index, value):
             r"training set: x has NaN .* in 1 of 4 .*example 2\)",
         ),
         (with_entry(X, (0, 0), -np.inf), LABELS, ValueError, "x has NaN or infinite numbers in 1 of 4"),
-        (X, with_entry(LABELS, 1, -1), ValueError, "training set: labels should be 0 to 9.*10 outputs, got -1 to 3"),
+        (
+            X,
+            with_entry(LABELS, 1, -1),
+            ValueError,
+            "training set: labels should be 0 to 9.*10 classes apart, got -1 to 3",
+        ),
         (X, with_entry(LABELS, 1, 10), ValueError, "labels should be 0 to 9.*got 0 to 10: count classes from 0"),
         (X, LABELS.astype(np.float32), TypeError, "labels.*got float32.*astype"),
         (X, LABELS[:, None], TypeError, "integer labels"),

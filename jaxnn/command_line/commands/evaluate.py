@@ -25,7 +25,7 @@ def evaluate(run: Path, data: str | None, data_dir: str | None, split: str) -> i
         examples = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}[split]
         if examples is None:
             raise ValueError(f"{config.data.data} has no {split} examples: choose another --split")
-        result = evaluated(net, loss, params, state, examples, metric=prepared.metric)
+        result = evaluated(net, loss, params, state, examples)
         name = "training" if split == "train" else split
         facts = [
             ("data", config.data.data),

@@ -16,7 +16,6 @@ from jaxnn.command_line.options import Config, Problem
 from jaxnn.command_line.run_folder import read_config
 from jaxnn.data import Dataset, load
 from jaxnn.layer import Layer, init_of
-from jaxnn.training.evaluation import Metric, accuracy
 
 Split = tuple[np.ndarray, np.ndarray]
 MOST_DEVICES = 512  # that a CPU is split into: each has threads of its own
@@ -24,7 +23,7 @@ COMPARED_ROWS = 32  # for two gradients and sixteen probes in float64, where XLA
 
 
 class Prepared(NamedTuple):
-    """A data set as a config wants it; metric is None where there is no class to be right about."""
+    """A data set as a config wants it."""
 
     name: str
     problem: Problem
@@ -32,7 +31,6 @@ class Prepared(NamedTuple):
     train: Split
     validation: Split | None
     test: Split | None
-    metric: Metric | None
 
 
 def config_of(run: Path | None, config: Config) -> tuple[Config, Problem | None]:
@@ -89,13 +87,12 @@ def prepare(config: Config, problem: Problem | None = None) -> Prepared:
     Raises: what `jaxnn.data.load` raises; ValueError if the targets aren't for this network.
     """
     dataset = load(config.data.data, config.data.data_dir, config.data.validation)
-    problem = _problem(dataset) if problem is None else problem
+    if problem is None:
+        problem = _problem(dataset, config)
     ready = partial(_split_ready, config=config, problem=problem, name=dataset.name)
     train = ready(dataset.train)
     validation, test = (None if split is None else ready(split) for split in (dataset.validation, dataset.test))
-    is_distribution = config.objective.loss == "softmax-cross-entropy" and problem.n_out > 1
-    metric = accuracy if problem.n_classes is not None or is_distribution else None
-    return Prepared(Path(dataset.name).stem, problem, train[0].dtype, train, validation, test, metric)
+    return Prepared(Path(dataset.name).stem, problem, train[0].dtype, train, validation, test)
 
 
 def _split_ready(split: Split, config: Config, problem: Problem, name: str) -> Split:
@@ -111,9 +108,19 @@ def _split_ready(split: Split, config: Config, problem: Problem, name: str) -> S
     return x, y
 
 
-def _problem(dataset: Dataset) -> Problem:
+def _problem(dataset: Dataset, config: Config) -> Problem:
     x, y = dataset.train
     n_out = int(np.prod(y.shape[1:])) if dataset.n_classes is None else dataset.n_classes
+    loss = config.objective.loss
+    if loss == "sigmoid-cross-entropy" and dataset.n_classes == 2:
+        n_out = 1  # yes or no
+    if loss == "softmax-cross-entropy" and n_out == 1 and config.network.model is None:
+        if dataset.n_classes is not None:
+            raise ValueError(f"{dataset.name} has the label 0 alone: there is nothing to tell apart")
+        raise ValueError(
+            f"{dataset.name} has a real number for each example, and --loss softmax-cross-entropy is for labels: give "
+            "--loss half-squared-error for quantities, --loss sigmoid-cross-entropy for 0 and 1, or save integers"
+        )
     return Problem(x.shape[1:], n_out, dataset.n_classes, dataset.scale)
 
 

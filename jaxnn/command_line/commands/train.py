@@ -32,7 +32,7 @@ from jaxnn.command_line.run_folder import (
 )
 from jaxnn.layer import Layer
 from jaxnn.objective.losses import Loss
-from jaxnn.training.evaluation import evaluate
+from jaxnn.training.evaluation import Metric, evaluate, metric_for
 from jaxnn.training.examples import checked_splits
 from jaxnn.training.fit import Fit, fit
 from jaxnn.training.run import start
@@ -73,6 +73,7 @@ def _train(config: Config, output: Path | None, progress: bool, compare: bool, o
     if config.network.model is not None:
         require_fit(config.network.model, net, first_batch(config, prepared), prepared.name, loss)
     data, validation = checked_splits(prepared.train, prepared.validation, net, loss)
+    metric = metric_for("auto", net, loss, data)
 
     run = start(net, problem.shape, key=training.key(), update=rule, dtype=config.precision.dtype)
     _print_data(prepared)
@@ -110,7 +111,7 @@ def _train(config: Config, output: Path | None, progress: bool, compare: bool, o
                 interrupted=interrupted,
                 update=rule,
                 penalty=penalty,
-                metric=prepared.metric,
+                metric=metric,
                 augment=augment,
                 **training.options(),
             )
@@ -121,7 +122,7 @@ def _train(config: Config, output: Path | None, progress: bool, compare: bool, o
             "epoch_of_params": _epoch_of_params(fitted),
             "seconds": time.perf_counter() - began,
             "examples_per_second": _speed(folder / METRICS),
-            **_measured(net, loss, Learned(fitted.run.params, fitted.run.state), prepared),
+            **_measured(net, loss, Learned(fitted.run.params, fitted.run.state), prepared, metric),
             **_compared(comparison),
             "versions": versions(),
         }
@@ -138,12 +139,12 @@ def _title(prepared: Prepared, config: Config) -> str:
     return f"{prepared.name}: {title}, {training.loop}, {config.update.update}, seed {training.seed}"
 
 
-def _measured(net: Layer, loss: Loss, learned: Learned, prepared: Prepared) -> dict[str, float]:
+def _measured(net: Layer, loss: Loss, learned: Learned, prepared: Prepared, metric: Metric | None) -> dict[str, float]:
     """Loss and accuracy of the params that are kept, on every split. Test examples are used here and nowhere else."""
     numbers = {}
     for name, split in (("training", prepared.train), ("validation", prepared.validation), ("test", prepared.test)):
         if split is not None:
-            measured = evaluate(net, loss, *learned, split, metric=prepared.metric)
+            measured = evaluate(net, loss, *learned, split, metric=metric)
             numbers[f"{name}_loss"] = float(measured.loss)
             if measured.metric is not None:
                 numbers[f"{name}_accuracy"] = float(measured.metric)

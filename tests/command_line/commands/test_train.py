@@ -181,6 +181,54 @@ def test_the_other_loops_losses_and_rules_train_too(quick, tmp_path, loop, loss,
     assert main([*for_loop(quick, words), *words.split(), "--output", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.parametrize("y", [np.arange(40) % 2, (np.arange(40) % 2).astype(float)])
+def test_yes_or_no_has_an_accuracy(tmp_path, y):
+    np.savez(tmp_path / "binary.npz", x=np.stack([y, -y], 1), y=y)
+    words = f"train --data {tmp_path / 'binary.npz'} --hidden --loss sigmoid-cross-entropy --epochs 9 --no-progress"
+    folder = tmp_path / "run"
+    assert main([*words.split(), "--no-compare", "--output", str(folder)]) == 0
+    assert json.loads((folder / RESULT).read_text())["training_accuracy"] == 1
+    assert main(["evaluate", str(folder), "--split", "train"]) == 0
+
+
+OWN = """
+import jaxnn
+
+class Doubled:  # without a repr of its own
+    def init(self, key, shape, dtype=None):
+        return {"weight": jaxnn.Dense(3).init(key, shape, dtype)[0]}, ()
+    def output_shape(self, shape):
+        return (3,)
+    def forward(self, params, state, x, *, key=None, train=False):
+        y, state, cache = jaxnn.Dense(3).forward(params["weight"], state, x)
+        return 2 * y, state, cache
+    def backward(self, params, cache, dy):
+        dx, grads, *_ = jaxnn.Dense(3).backward(params["weight"], cache, 2 * dy)
+        return dx, {"weight": grads}
+
+net = Doubled()
+"""
+
+
+def test_a_model_of_the_users_own_is_trained_evaluated_and_compared(three_clouds, tmp_path, capsys, monkeypatch):
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    words = f"train --data {three_clouds} --epochs 3 --no-progress --output run --model own.py:net --learning-rate 0.05"
+    assert main(words.split()) == 0
+    assert "all gradients agree" in capsys.readouterr().out
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folder = tmp_path / "run"
+    accuracy = json.loads((folder / RESULT).read_text())["test_accuracy"]
+    assert accuracy > 0.9
+    for command in ("evaluate", "compare", "summary"):
+        assert main([command, str(folder)]) == 0
+    assert f"{accuracy:.4f}" in capsys.readouterr().out
+    (tmp_path / "own.py").write_text(OWN.replace("Dense(3)", "Dense(4)"))
+    assert main(["evaluate", str(folder)]) == 2
+    assert "params.safetensors doesn't fit the config" in capsys.readouterr().err
+
+
 def test_real_targets_have_a_loss_and_no_accuracy(tmp_path, capsys):
     x = np.linspace(-1, 1, 40, dtype=np.float32)[:, None]
     np.savez(tmp_path / "line.npz", x=x, y=2 * x[:, 0] + 1)
@@ -225,7 +273,7 @@ def test_images_are_augmented(tmp_path, words):
         ("--dropout 1.5", "Dropout: rate is the fraction dropped"),
         ("--hidden 0", "Dense: n_out should be a positive int, got 0"),
         ("--l2 -1", "--l2 should be 0 or a positive number"),
-        ("--label-smoothing 2", "label_smoothing should be in [0, 1)"),
+        ("--label-smoothing 2", "--label-smoothing should be in [0, 1)"),
         (
             "--loss half-squared-error --label-smoothing 0.1",
             "--label-smoothing 0.1 isn't for --loss half",

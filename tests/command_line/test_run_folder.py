@@ -98,6 +98,43 @@ def test_what_is_not_safetensors_is_refused(folder, content):
         run_folder.read_params(folder, NET, SMALL, PROBLEM)
 
 
+def test_a_flipped_bit_is_found_wherever_it_is(folder):
+    """In a number it is the checksum's to find; elsewhere something else may be wrong first."""
+    whole = (folder / PARAMS).read_bytes()
+    assert run_folder.read_params(folder, NET, SMALL, PROBLEM)
+    for place in (-1, -30, len(whole) // 2, 20, 200):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        (folder / PARAMS).write_bytes(damaged)
+        with pytest.raises(ValueError, match="another checksum" if place < 0 else "params.safetensors"):
+            run_folder.read_params(folder, NET, SMALL, PROBLEM)
+
+
+@pytest.mark.parametrize(("was", "is_now"), [('"seed": 0', '"seed": 1'), ('"n_classes": 2', '"n_classes": 3')])
+def test_a_config_that_was_changed_no_longer_fits(folder, was, is_now):
+    path = folder / CONFIG
+    text = path.read_text()
+    path.write_text(text.replace(was, is_now))
+    assert path.read_text() != text
+    with pytest.raises(ValueError, match="was written with another (config|problem)"):
+        run_folder.read_params(folder, NET, *run_folder.read_config(folder))
+
+
+def test_what_another_version_wrote_is_named(folder):
+    path = folder / CONFIG
+    content = json.loads(path.read_text())
+    content["config"]["recipe"] = 1
+    path.write_text(json.dumps(content | {"versions": {"jaxnn": "0.0.9"}}))
+    with pytest.raises(ValueError, match=f"jaxnn 0.0.9 wrote it, and this is {jaxnn.__version__}: read it with that"):
+        run_folder.read_config(folder)
+    arrays, metadata = arrays_and_metadata(folder)
+    plain = json.loads(metadata["jaxnn"]) | {"versions": {"jaxnn": "0.0.9"}}
+    del plain["sha256"]
+    save_file(arrays, folder / PARAMS, metadata={"jaxnn": json.dumps(plain)})
+    with pytest.raises(ValueError, match="has no checksum; jaxnn 0.0.9 wrote it"):
+        run_folder.read_params(folder, NET, SMALL, PROBLEM)
+
+
 def test_a_truncated_file_is_refused(folder):
     whole = (folder / PARAMS).read_bytes()
     (folder / PARAMS).write_bytes(whole[:-4])

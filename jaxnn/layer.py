@@ -264,8 +264,8 @@ def backward_of(layer: Any, params: PyTree, cache: PyTree, dy: PyTree) -> Backwa
     form, given = _form(params), _form(result.dparams)
     if form != given and form[1]:
         raise TypeError(
-            f"{type(layer).__name__}.backward should give Backward(dparams, dx), with dparams of the form of its params, "
-            f"{' '.join(map(str, form))}, got {' '.join(map(str, given))}"
+            f"{type(layer).__name__}.backward should give Backward(dparams, dx), with dparams of the form of its "
+            f"params, {' '.join(map(str, form))}, got {' '.join(map(str, given))}"
         )
     return result
 

@@ -53,7 +53,7 @@ class Evaluate:
     run: Folder
     """Folder that train wrote."""
     data: str | None = None
-    """digits, fashion-mnist, mnist, mnist1d, or the path of an .npz file as train takes it; None means the run's own."""
+    """digits, fashion-mnist, mnist, mnist1d, or or an .npz file as train takes it; None means the run's own."""
     data_dir: str | None = None
     """Folder with the four files of mnist or fashion-mnist; None means the run's own."""
     split: Literal["train", "validation", "test"] = "test"

@@ -223,9 +223,8 @@ class SoftmaxCrossEntropy:
 class SigmoidCrossEntropy:
     """Cross-entropy of K independent yes-or-no outputs with logits z: l = -sum_k t_k log p_k + (1 - t_k) log(1 - p_k).
 
-    p = 1 / (1 + exp(-z)). The target is of z's shape, integer (0 or 1) or floating (in [0, 1]), or (B,) for one output;
-    or, where K > 1, a label, integer (B,), that stands for its one-hot vector. With `label_smoothing` s, t becomes
-    (1 - s) t + s/2.
+    p = 1 / (1 + exp(-z)). The target is of z's shape, integer (0 or 1) or floating (in [0, 1]); or a label, integer
+    (B,), that stands for its one-hot vector, where K > 1. With `label_smoothing` s, t becomes (1 - s) t + s/2.
 
     Shapes: z (B, K), target (B, K) or (B,) -> l (B,).
     Backward: dz = w (p - t).
@@ -241,7 +240,10 @@ class SigmoidCrossEntropy:
     def check(self, target: Any, output_shape: Shape) -> None:
         if len(jnp.shape(target)) == 1:
             if tuple(output_shape) == (1,):
-                return
+                raise ValueError(
+                    f"{self}: with one output, targets should be of the outputs' shape (B, 1), got "
+                    f"{jnp.shape(target)}: reshape them with [:, None]"
+                )
             _require_classes(self, output_shape)
             _require_labels_or_distributions(self, target, output_shape)
         else:
@@ -249,7 +251,7 @@ class SigmoidCrossEntropy:
 
     def n_classes(self, target: Any, output_shape: Shape) -> int | None:
         if _are_labels(target):
-            return max(output_shape[0], 2)
+            return output_shape[0]
         return 2 if is_integer(target) else None
 
     def check_values(self, target: Any) -> None:
@@ -274,8 +276,7 @@ class SigmoidCrossEntropy:
         return _weighted(weights, wide - self._probabilities(target, wide), p.dtype)
 
     def _probabilities(self, target: jax.Array, y: jax.Array) -> jax.Array:
-        are_labels = target.ndim < y.ndim and y.shape[1:] != (1,)
-        t = _one_hot(target, y) if are_labels else target.reshape(y.shape).astype(y.dtype)
+        t = _one_hot(target, y) if target.ndim < y.ndim else target.astype(y.dtype)
         return (1 - self.label_smoothing) * t + self.label_smoothing / 2
 
 

@@ -91,16 +91,14 @@ class SigmoidCrossEntropy:
     """l = -sum_k (t_k log p_k + (1 - t_k) log(1 - p_k)), with p = 1 / (1 + e^-z) and 1 - p = 1 / (1 + e^z).
 
     dlog p/dz = 1 - p and dlog(1 - p)/dz = -p:  dl/dz = -(t (1 - p) - (1 - t) p).
-    A target has z's shape, or is a label (B,), of one output a yes or no; smoothing s makes t into t (1 - s) + s/2.
+    A target has z's shape or is a label (B,); smoothing s makes t into t (1 - s) + s/2.
     """
 
     label_smoothing: float = 0.0
 
     def forward(self, y: np.ndarray, target: np.ndarray) -> LossForward:
         log_p, log_not_p = -np.logaddexp(0, -y), -np.logaddexp(0, y)
-        if target.ndim == 1:
-            target = target[:, None] if y.shape[1] == 1 else _one_hot(target, y)
-        t = target.astype(y.dtype)
+        t = _one_hot(target, y) if target.ndim == 1 else target.astype(y.dtype)
         t = t * (1 - self.label_smoothing) + self.label_smoothing / 2
         return LossForward(_each(y, -(t * log_p + (1 - t) * log_not_p)), (np.exp(log_p), np.exp(log_not_p), t))
 

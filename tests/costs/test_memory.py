@@ -22,6 +22,12 @@ def test_bytes_of_a_small_network():
     assert [row.path for row in layers] == ["[0]", "[1]", "[2]", "[3]", "[4]"]
 
 
+def test_params_are_there_anyway_and_are_not_counted():
+    """10 rows: by jax.grad Dense(3) keeps x of 4 floats and Dense(2) x of 3; their weights are the network's own."""
+    layers, _ = ledger(Serial(Dense(3), Dense(2)), (4,), 10)
+    assert [row.automatic for row in layers] == [160, 120]
+
+
 def test_a_winner_is_a_byte_where_the_machine_keeps_masks():
     whole = ledger(MaxPool(2), (8, 8, 3), 5).whole
     assert whole.by_hand == 5 * 4 * 4 * 3

@@ -271,7 +271,6 @@ def softmax_cross_entropy(loss: SoftmaxCrossEntropy, y: jax.Array, target: jax.A
 
 
 def sigmoid_cross_entropy(loss: SigmoidCrossEntropy, y: jax.Array, target: jax.Array) -> jax.Array:
-    target = target.reshape(y.shape) if y.shape[1:] == (1,) else target
     t = jax.nn.one_hot(target, y.shape[-1], dtype=y.dtype) if target.ndim < y.ndim else target.astype(y.dtype)
     t = (1 - loss.label_smoothing) * t + loss.label_smoothing / 2
     return -jnp.sum(t * jax.nn.log_sigmoid(y) + (1 - t) * jax.nn.log_sigmoid(-y), axis=tuple(range(1, y.ndim)))

@@ -28,7 +28,7 @@ def aot(run: Path | None, config: Config, *, target: str, save: Sequence[Path] =
     with setting(config):
         mesh(target)  # before any data is read: its compiler may be missing
         prepared = prepare(config, problem)
-        net, model = config.net(prepared.problem), config.network.model
+        net, model = prepared.net, config.network.model
         loss, n = config.objective.loss_function(), len(prepared.train[0])
         n_rows = config.training.rows_a_step(n)
         if n_rows % mesh(target).size:

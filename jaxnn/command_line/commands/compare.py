@@ -34,7 +34,7 @@ def compare(
     config, problem = config_of(run, config)
     with setting(config):
         prepared = prepare(config, problem)
-        net, model = config.net(prepared.problem), config.network.model
+        net, model = prepared.net, config.network.model
         loss, batch = config.objective.loss_function(), first_batch(config, prepared, rows)
         keys = Keys.of(config.training.key())
         require_room(net, prepared)

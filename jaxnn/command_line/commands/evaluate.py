@@ -19,9 +19,9 @@ def evaluate(run: Path, data: str | None, data_dir: str | None, split: str) -> i
     elif data_dir is not None:
         config = replace(config, data=replace(config.data, data_dir=data_dir))
     with setting(config):
-        net, loss = config.net(problem), config.objective.loss_function()
-        params, state = read_params(run, net, trained, problem)
         prepared = prepare(config, problem)
+        net, loss = prepared.net, config.objective.loss_function()
+        params, state = read_params(run, net, trained, problem)
         examples = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}[split]
         if examples is None:
             raise ValueError(f"{config.data.data} has no {split} examples: choose another --split")

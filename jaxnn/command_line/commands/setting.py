@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnn.arrays import n_bytes, size
+from jaxnn.arrays import Shape, n_bytes, size
 from jaxnn.command_line.effects import require_effective
 from jaxnn.command_line.options import Config, Problem
 from jaxnn.command_line.run_folder import read_config
@@ -23,8 +23,9 @@ COMPARED_ROWS = 32  # for two gradients and sixteen probes in float64, where XLA
 
 
 class Prepared(NamedTuple):
-    """A data set as a config wants it."""
+    """A network, and a data set as it and its loss want it."""
 
+    net: Layer
     name: str
     problem: Problem
     x_dtype: Any
@@ -82,21 +83,23 @@ def require_room(net: Layer, prepared: Prepared) -> None:
 
 
 def prepare(config: Config, problem: Problem | None = None) -> Prepared:
-    """The config's data, as its loss and precision want it; `problem` is that of the network, where there is one.
+    """The config's network and data, as its loss and precision want them; `problem` is a run's, where there is one.
 
     Raises: what `jaxnn.data.load` raises; ValueError if the targets aren't for this network.
     """
     dataset = load(config.data.data, config.data.data_dir, config.data.validation)
     if problem is None:
         problem = _problem(dataset, config)
-    ready = partial(_split_ready, config=config, problem=problem, name=dataset.name)
+    net = config.net(problem)
+    ready = partial(_split_ready, config=config, problem=problem, net=net, name=dataset.name)
     train = ready(dataset.train)
     validation, test = (None if split is None else ready(split) for split in (dataset.validation, dataset.test))
-    return Prepared(Path(dataset.name).stem, problem, train[0].dtype, train, validation, test)
+    return Prepared(net, Path(dataset.name).stem, problem, train[0].dtype, train, validation, test)
 
 
-def _split_ready(split: Split, config: Config, problem: Problem, name: str) -> Split:
-    """Real numbers in the config's precision, integers as they are; labels one-hot where the loss takes numbers."""
+def _split_ready(split: Split, config: Config, problem: Problem, net: Layer, name: str) -> Split:
+    """Real numbers in the config's precision, integers as they are; labels one-hot where the loss takes numbers, and a
+    column where one output says yes or no."""
     x, y = split
     dtype = config.precision.dtype
     if x.dtype.kind not in "iu":
@@ -105,7 +108,16 @@ def _split_ready(split: Split, config: Config, problem: Problem, name: str) -> S
         y = y.astype(dtype).reshape(len(y), -1)
     elif not config.objective.of_classes:
         y = _one_hot(y, problem.n_out, name).astype(dtype)
+    elif config.objective.loss == "sigmoid-cross-entropy" and _has_one_output(net, x.shape[1:]):
+        y = y[:, None]
     return x, y
+
+
+def _has_one_output(net: Layer, shape: Shape) -> bool:
+    try:
+        return tuple(net.output_shape(shape)) == (1,)
+    except (TypeError, ValueError):  # data that the network isn't for are refused by whoever uses them
+        return False
 
 
 def _problem(dataset: Dataset, config: Config) -> Problem:

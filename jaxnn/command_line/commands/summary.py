@@ -14,7 +14,7 @@ def summary(run: Path | None, config: Config, *, memory: bool = False) -> int:
     with setting(config):
         prepared = prepare(config, problem)
         n_rows = config.training.rows_a_step(len(prepared.train[0]))
-        net, model = config.net(prepared.problem), config.network.model
+        net, model = prepared.net, config.network.model
         if model is not None:
             x, y = (array[:n_rows] for array in prepared.train)
             require_fit(model, net, (x, y), prepared.name)

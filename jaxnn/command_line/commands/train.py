@@ -61,7 +61,7 @@ def train(config: Config, output: Path | None, progress: bool, *, compare: bool 
 def _train(config: Config, output: Path | None, progress: bool, compare: bool, overwrite: bool) -> int:
     prepared = prepare(config)
     problem, n = prepared.problem, len(prepared.train[0])
-    net, loss = config.net(problem), config.objective.loss_function()
+    net, loss = prepared.net, config.objective.loss_function()
     asked, config = config.training.remainder, config.for_examples(n, net)
     training = config.training
     n_rows = training.rows_a_step(n)

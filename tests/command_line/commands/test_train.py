@@ -203,8 +203,8 @@ class Doubled:  # without a repr of its own
         y, state, cache = jaxnn.Dense(3).forward(params["weight"], state, x)
         return 2 * y, state, cache
     def backward(self, params, cache, dy):
-        dx, grads, *_ = jaxnn.Dense(3).backward(params["weight"], cache, 2 * dy)
-        return dx, {"weight": grads}
+        dparams, dx = jaxnn.Dense(3).backward(params["weight"], cache, 2 * dy)
+        return {"weight": dparams}, dx
 
 net = Doubled()
 """

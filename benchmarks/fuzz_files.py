@@ -44,12 +44,12 @@ def kinds(folder: Path) -> dict[str, Kind]:
     config, problem = Config(network=Network(hidden=(3,))), Problem((4,), 3, 3, 1.0)
     net = config.net(problem)
     write_config(folder, config, problem)
-    write_params(folder, net, config, Learned(*net.init(jax.random.key(0), problem.shape)))
+    write_params(folder, net, config, problem, Learned(*net.init(jax.random.key(0), problem.shape)))
     return {
         "npz": Kind(folder / "data.npz", lambda: npz.read(folder / "data.npz")),
         "idx": Kind(folder / "images.idx", lambda: idx.read(folder / "images.idx")),
         "gz": Kind(folder / "images.idx.gz", lambda: idx.read(folder / "images.idx.gz")),
-        "safetensors": Kind(folder / PARAMS, lambda: read_params(folder, net, problem)),
+        "safetensors": Kind(folder / PARAMS, lambda: read_params(folder, net, config, problem)),
         "config": Kind(folder / CONFIG, lambda: rebuilt(folder)),
     }
 

@@ -31,6 +31,7 @@ from jaxnn.training.fit import early_stopping
 from jaxnn.training.links import clip_by_global_norm, clip_by_norm, clip_by_value, weight_decay
 from jaxnn.training.loops import bgd, mbgd, sgd
 from jaxnn.training.parallel import data_parallel
+from jaxnn.training.run import require_counted
 from jaxnn.training.updates import (
     UpdateRule,
     adam,
@@ -306,7 +307,9 @@ class Training:
     def n_steps(self, n_examples: int) -> int:
         """Steps of a whole run, without early stopping."""
         steps, rest = divmod(n_examples, self.rows_a_step(n_examples))
-        return _positive("--epochs", self.epochs) * (steps + (rest > 0 and self.remainder in (None, "step")))
+        steps += rest > 0 and self.remainder in (None, "step")
+        require_counted(_positive("--epochs", self.epochs), steps)
+        return self.epochs * steps
 
     def stopping(self) -> early_stopping | None:
         if self.patience is None:

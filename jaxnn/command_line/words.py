@@ -11,6 +11,8 @@ LOSSES = {
 }
 OPTIONS = {
     r"jax\.config\.update\(.jax_enable_x64., True\)": "--dtype float64",
+    r"(?<![-\w])validation=(?=\d)": "--validation ",
+    r"^epochs: ": "--epochs: ",
     r"(?<![-\w])(batch_size|label_smoothing|chunk_size|weight_decay|learning_rate)\b": None,
     r"\buse mbgd\b": "use --loop mbgd",
     rf"\b({'|'.join(LOSSES)})\([^)]*\)": None,

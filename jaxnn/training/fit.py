@@ -28,7 +28,7 @@ from jaxnn.objective.losses import Loss
 from jaxnn.training.evaluation import metric_for
 from jaxnn.training.examples import checked_splits
 from jaxnn.training.progress import shown
-from jaxnn.training.run import History, Run
+from jaxnn.training.run import History, Run, require_counted
 
 ENDING = "Ctrl-C: this epoch goes on to its end, and with it the run; a second Ctrl-C stops at once"
 
@@ -143,6 +143,7 @@ def fit(
     if stopping is not None and validation is None:
         raise ValueError("early stopping watches the validation loss: pass validation=(x, target)")
     require_positive("epochs", epochs)
+    require_counted(epochs, 1)
     seeds = {name: options.pop(name) for name in ("key", "keys") if name in options}
     if run is not None and seeds:
         raise ValueError("a run that goes on has its own keys: pass either run=, or a key to start from")

@@ -98,7 +98,9 @@ def mbgd(
 
     Args:
         data: (x, target) or (x, target, weights), n examples along the first axis; `validation` likewise. Weights say
-            how much an example counts in the objective, sum w l / sum w over the whole set, whatever the batches are.
+            how much an example counts in the objective, sum w l / sum w over the whole set, whatever the batches are: a
+            step of B examples divides by B and the mean weight of the set. Divided by the batch's own sum of weights
+            instead, an example would count by the company it is in, and alone, in SGD, always once.
         key: a key, or `Keys`. Not needed with `run`.
         update: an update rule of this library or of optax. optax's are functions, each equal only to itself: make
             the optimiser once, since a second one compiles the program again.

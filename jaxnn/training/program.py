@@ -15,7 +15,7 @@ from jaxnn.training.augment import require_augment
 from jaxnn.training.epochs import Epoch
 from jaxnn.training.evaluation import evaluate
 from jaxnn.training.examples import Examples
-from jaxnn.training.run import History, Run, as_argument, first_state, real, require_node, start
+from jaxnn.training.run import History, Run, as_argument, first_state, real, require_counted, require_node, start
 from jaxnn.training.step import Measured, Task
 
 
@@ -25,6 +25,7 @@ def run_epochs(
     """Check what can be checked on the host, then do all epochs in one compiled program."""
     require_positive("epochs", epochs)
     epochs = int(epochs)
+    require_counted(epochs, epoch.n_steps(data.n))
     if (run is None) == (key is None):
         raise ValueError(
             "a run needs a key to start from, or a run to go on with, which has its own keys: pass either "

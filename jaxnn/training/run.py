@@ -15,6 +15,17 @@ from jaxnn.objective.penalties import for_network
 from jaxnn.training.rounding import first_rounding
 from jaxnn.training.updates import UpdateRule
 
+MOST_STEPS = 2**31 - 1  # that a run counts, in an int32
+
+
+def require_counted(epochs: int, n_steps: int) -> None:
+    """Raises: ValueError for more steps than a run counts."""
+    if epochs * n_steps > MOST_STEPS:
+        raise ValueError(
+            f"epochs: {epochs:,} of {n_steps:,} steps each are more than the {MOST_STEPS:,} steps that a run counts: "
+            f"give at most {MOST_STEPS // n_steps:,}"
+        )
+
 
 class Keys(NamedTuple):
     """The three sources of randomness of a run: initial params, order of examples, noise (dropout, augmentation)."""

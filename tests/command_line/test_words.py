@@ -25,6 +25,8 @@ def test_every_loss_has_its_option():
         ("--batch-size 3 is larger", "--batch-size 3 is larger"),
         ("Huberty(): no", "Huberty(): no"),
         ("my_batch_size", "my_batch_size"),
+        ("validation=99999 can't be drawn", "--validation 99999 can't be drawn"),
+        ("epochs: 3 are too many", "--epochs: 3 are too many"),
     ],
 )
 def test_names_of_a_script_become_options(said, here):

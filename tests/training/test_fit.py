@@ -268,3 +268,14 @@ def test_what_fails_between_epochs_gives_back_what_was_learned():
     with pytest.raises(Full) as raised:  # before the first epoch is over there is nothing
         jaxnn.fit(loop, NET, LOSS, examples(), epochs=5, **given)
     assert not hasattr(raised.value, "fit")
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize("stopping", [None, jaxnn.early_stopping(3)])
+def test_what_it_gives_lies_where_the_run_does(stopping):
+    place = jax.devices()[2]
+    data = jax.device_put(examples(), place)
+    given = {"key": jax.random.key(0), "epochs": 2, "validation": data, "stopping": stopping}
+    fitted = jaxnn.fit(jaxnn.mbgd, NET, LOSS, data, **given, **GIVEN)
+    leaves = jax.tree.leaves((fitted.run.params, fitted.history))
+    assert {device for leaf in leaves for device in leaf.devices()} == {place}

@@ -219,3 +219,15 @@ def test_a_rule_that_is_no_pytree_is_answered_by_name_and_remedy():
     run, _ = train(update=jaxnn.register_node(Plain)(0.1))
     truth, _ = train(update=gradient_descent(0.1))
     assert same_bits(run.params, truth.params)
+
+
+def test_more_steps_than_a_run_counts_are_refused(key):
+    """An int32 counts them, and a schedule that is asked for step -2147483648 climbs back to its first rate."""
+    data = jnp.ones((4, 2)), jnp.arange(4) % 2
+    given = {"key": key, "update": jaxnn.gradient_descent(0.1)}
+    most = 2**31 - 1
+    for loop, epochs, words in ((jaxnn.bgd, 2**31, f"at most {most:,}"), (jaxnn.sgd, 2**30, f"at most {most // 4:,}")):
+        with pytest.raises(ValueError, match=f"steps that a run counts: give {words}"):
+            loop(jaxnn.Dense(2), jaxnn.SoftmaxCrossEntropy(), data, epochs=epochs, **given)
+    with pytest.raises(ValueError, match="steps that a run counts"):
+        jaxnn.fit(jaxnn.sgd, jaxnn.Dense(2), jaxnn.SoftmaxCrossEntropy(), data, epochs=2**31, **given)

@@ -1,6 +1,7 @@
 """What a run shows: tables in the terminal, and its learning curve as a figure."""
 
 import io
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -105,11 +106,11 @@ def print_outcome(comparison: Any, n_examples: int) -> None:
 
 
 def print_comparison(comparison: Any) -> None:
-    """A `Comparison`: in colours on a terminal, otherwise as plain text, whose columns line up at any width."""
+    """A `Comparison`: in colours on a terminal, otherwise as plain text, of 80 columns or as many as COLUMNS says."""
     if sys.stdout.isatty():
         require("rich.console", "cli").Console(highlight=False).print(comparison)
     else:
-        print(comparison, flush=True)
+        print(comparison.text(shutil.get_terminal_size().columns), flush=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], totals: Sequence[Any] = ()) -> None:

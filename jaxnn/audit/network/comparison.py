@@ -91,8 +91,12 @@ class Comparison:
     def __str__(self) -> str:
         return show.as_text(self)
 
-    def __rich__(self) -> Any:
-        return show.as_rich(self)
+    def text(self, width: float = math.inf) -> str:
+        """The tables and the verdict, with as many columns as go into lines of that width."""
+        return show.as_text(self, width)
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        yield show.as_rich(self, options.max_width)
 
     def verdict(self) -> str:
         """The last lines of the text: what is wrong, or that all gradients agree."""

@@ -10,14 +10,29 @@ import numpy as np
 from jaxnn.data.files import write_whole
 from jaxnn.optional import require
 
-HEAD = ["tensor", "shape", "verdict", "float64", "manual", "automatic", "idiomatic", "ulp"]
-HEAD += ["scale - 1", "closer", "worst element: manual | automatic | truth"]
+WORST = "worst element: manual | automatic | truth"
+HEAD = [
+    "tensor",
+    "shape",
+    "verdict",
+    "float64",
+    "manual",
+    "automatic",
+    "idiomatic",
+    "ulp",
+    "scale - 1",
+    "closer",
+    WORST,
+]
+LEFT_OUT_FIRST = [WORST, "closer", "scale - 1", "idiomatic", "shape", "ulp"]  # where there is no room for all
+GAP = "  "
 TIMING_HEAD = ["gradient", "compile [s]", "run [ms]", "FLOPs", "temporary [bytes]"]
 
 
-def as_text(comparison: Any) -> str:
-    """Tables whose columns line up, and the verdict."""
-    parts = [_lined_up(HEAD, [_words(row) for row in comparison.rows]), caption(comparison)]
+def as_text(comparison: Any, width: float = math.inf) -> str:
+    """Tables whose columns line up, as many as go into a line of that width, and the verdict."""
+    head, rows = _fitting(HEAD, [_words(row) for row in comparison.rows], width)
+    parts = [_lined_up(head, rows), caption(comparison, head)]
     if comparison.costs:
         parts.append(_lined_up(TIMING_HEAD, [_timing_words(timing) for timing in comparison.costs]))
     return "\n".join([*parts, verdict(comparison)])
@@ -35,13 +50,31 @@ def verdict(comparison: Any) -> str:
     return "\n".join([*not_judged, *lines])
 
 
-def caption(comparison: Any) -> str:
-    return (
-        "float64: manual against the truth, which is automatic in float64.\n"
-        f"manual, automatic, idiomatic: in {comparison.dtype} against the truth.\n"
-        f"ulp: {comparison.dtype} numbers between manual and automatic, at most / in the median.\n"
-        "All errors are relative to max(max |truth|, size of the terms that were summed)."
-    )
+def caption(comparison: Any, head: list[str] = HEAD) -> str:
+    """What the columns are."""
+    kinds = ", ".join(name for name in ("manual", "automatic", "idiomatic") if name in head)
+    lines = [
+        "float64: manual against the truth, which is automatic in float64.",
+        f"{kinds}: in {comparison.dtype} against the truth.",
+        f"ulp: {comparison.dtype} numbers between manual and automatic, at most / in the median."
+        if "ulp" in head
+        else "",
+        "Errors are relative to max(max |truth|, size of the terms that were summed).",
+        "" if head == HEAD else "More columns where there is room for them, and in what is saved.",
+    ]
+    return "\n".join(filter(None, lines))
+
+
+def _fitting(head: list[str], rows: list[list[str]], width: float) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns, those that one needs least first, for which a line has no room."""
+    left_out: list[str] = []
+    for name in [None, *LEFT_OUT_FIRST]:
+        left_out += [name] if name else []
+        kept = [i for i, word in enumerate(head) if word not in left_out]
+        table = [[line[i] for i in kept] for line in (head, *rows)]
+        if sum(max(map(len, column)) + len(GAP) for column in zip(*table, strict=True)) <= width:
+            break
+    return table[0], table[1:]
 
 
 def as_markdown(comparison: Any) -> str:
@@ -51,15 +84,16 @@ def as_markdown(comparison: Any) -> str:
     return "\n\n".join([*parts, caption(comparison), verdict(comparison)]) + "\n"
 
 
-def as_rich(comparison: Any) -> Any:
+def as_rich(comparison: Any, width: float = math.inf) -> Any:
     """The same as rich's tables; wrong rows stand out."""
-    tables = [_rich(HEAD, [_words(row) for row in comparison.rows], [row.ok for row in comparison.rows])]
+    head, rows = _fitting(HEAD, [_words(row) for row in comparison.rows], width)
+    tables = [_rich(head, rows, [row.ok for row in comparison.rows])]
     if comparison.costs:
         tables.append(_rich(TIMING_HEAD, [_timing_words(timing) for timing in comparison.costs]))
     text = require("rich.text", "cli").Text
     style = "bold green" if comparison.ok else "bold red"
     return require("rich.console", "cli").Group(
-        *tables, text(caption(comparison), style="dim"), text(verdict(comparison), style=style)
+        *tables, text(caption(comparison, head), style="dim"), text(verdict(comparison), style=style)
     )
 
 
@@ -121,7 +155,7 @@ def _timing_words(timing: Any) -> list[str]:
 
 def _lined_up(head: list[str], rows: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in [head, *rows]]
+    lines = [GAP.join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in [head, *rows]]
     first, *rest = (line.rstrip() for line in lines)
     return "\n".join([first, "-" * len(first), *rest])
 

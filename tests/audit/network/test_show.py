@@ -32,6 +32,25 @@ def test_rich_has_every_tensor_and_the_verdict():
     assert "times 2" in text
 
 
+def test_a_narrow_line_has_fewer_columns_and_no_line_is_too_long():
+    comparison = compared(jaxnn.Dense(3))
+    full, narrow = str(comparison), comparison.text(80)
+    assert comparison.text() == full
+    assert "worst element" in full
+    assert max(map(len, narrow.splitlines())) <= 80
+    head = narrow.splitlines()[0].split()
+    assert head[0] == "tensor"
+    assert {"verdict", "float64", "manual", "automatic"} <= set(head)
+    assert "worst" not in head
+    assert "idiomatic" not in narrow
+    assert "More columns where there is room" in narrow
+    assert narrow.endswith("all gradients agree")
+    assert comparison.text(1).splitlines()[0].split() == ["tensor", "verdict", "float64", "manual", "automatic"]
+    out = io.StringIO()
+    rich.console.Console(file=out, width=80).print(comparison)
+    assert all(row.name in out.getvalue() for row in comparison.rows)
+
+
 def test_markdown_escapes_its_bars():
     text = compared(jaxnn.Dense(3)).markdown()
     table = [line for line in text.splitlines() if line.startswith("|")]

@@ -36,9 +36,10 @@ STATIC = {"static": True}
 
 
 def number(within: str, default: Any = MISSING) -> Any:
-    """A field of a `register_node` class that holds a number, or an array of them, in an interval such as "[0, 1)".
+    """A field of a recipe or a node that holds a number, or an array of them, in an interval such as "[0, 1)".
 
-    What a number of a rule, a penalty or a schedule may be is said there and nowhere else: the class refuses others.
+    What a number of a layer, a loss, a rule, a penalty or a schedule may be is said there and nowhere else: the class
+    refuses others, where somebody makes one.
 
     >>> import jaxnn
     >>> jaxnn.momentum(0.1, momentum=1.5)
@@ -53,11 +54,11 @@ WITHIN = "within"
 
 
 def require_within(owner: str, name: str, value: Any, within: str) -> None:
-    """Refuse a number that isn't in an interval; what has no value yet, and what is no number, is let through.
+    """Refuse a number that isn't in an interval; what has no value yet, and a function such as a schedule, may pass.
 
-    Raises: ValueError, or TypeError for a string or a list.
+    Raises: ValueError, or TypeError for what is no number at all.
     """
-    if isinstance(value, str | list | tuple):
+    if value is None or isinstance(value, str | list | tuple | dict | bool | complex):
         raise TypeError(
             f"{owner}: {name} should be a number in {within}, or an array of them, jnp.array([...]), got {value!r}"
         )
@@ -69,6 +70,25 @@ def require_within(owner: str, name: str, value: Any, within: str) -> None:
     below = numbers <= high if within[-1] == "]" else numbers < high
     if not (above & below).all():
         raise ValueError(f"{owner}: {name} should be in {within}, got {value}")
+
+
+def require_numbers(thing: Any) -> None:
+    """Refuse a dataclass with a number out of its interval."""
+    for field in fields(thing):
+        if WITHIN in field.metadata:
+            require_within(type(thing).__name__, field.name, getattr(thing, field.name), field.metadata[WITHIN])
+
+
+def check_numbers(cls: type) -> None:
+    """Let a dataclass refuse numbers out of their intervals, wherever somebody makes one."""
+    if any(WITHIN in field.metadata for field in fields(cls)):  # type: ignore[arg-type]
+        init = cls.__init__
+
+        def checked_init(thing: Any, *arguments: Any, **keywords: Any) -> None:
+            init(thing, *arguments, **keywords)
+            require_numbers(thing)
+
+        setattr(cls, "__init__", functools.wraps(init)(checked_init))  # noqa: B010 (a type checker compares the two)
 
 
 def register_node(cls: type[C]) -> type[C]:
@@ -100,19 +120,11 @@ def register_node(cls: type[C]) -> type[C]:
             object.__setattr__(node, name, value)
         return node
 
-    def checked_init(node: Any, *arguments: Any, **keywords: Any) -> None:
-        init(node, *arguments, **keywords)
-        for name, within in intervals.items():
-            require_within(cls.__name__, name, getattr(node, name), within)
-
     def short_repr(node: Any) -> str:
         shown = [*names, *(field.name for field in static if getattr(node, field.name) != field.default)]
         return f"{cls.__name__}({', '.join(f'{name}={getattr(node, name)!r}' for name in shown)})"
 
-    intervals = {field.name: field.metadata[WITHIN] for field in fields(cls) if WITHIN in field.metadata}  # type: ignore[arg-type]
-    if intervals:
-        init = cls.__init__
-        setattr(cls, "__init__", functools.wraps(init)(checked_init))  # noqa: B010 (as below)
+    check_numbers(cls)
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     if static:
         setattr(cls, "__repr__", short_repr)  # noqa: B010 (a type checker would compare the two)

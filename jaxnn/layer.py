@@ -45,7 +45,7 @@ from typing import Any, Literal, NamedTuple, Protocol, dataclass_transform, runt
 import jax
 from jax.tree_util import keystr
 
-from jaxnn.arrays import PyTree, Shape, is_floating_array
+from jaxnn.arrays import PyTree, Shape, check_numbers, is_floating_array, require_numbers
 
 Path = tuple[Any, ...]
 Notes = OrderedDict[str, Any]
@@ -158,6 +158,7 @@ class Parameterless:
 def recipe(cls: Any) -> Any:
     """Make a class a frozen dataclass whose repr is what one would type: fields at their default are left out."""
     cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    check_numbers(cls)
     if "__repr__" not in cls.__dict__:
         setattr(cls, "__repr__", _short_repr)  # noqa: B010 (a type checker would compare the two)
     return cls
@@ -182,6 +183,7 @@ def changed(layer: Any, **fields: Any) -> Any:
         object.__setattr__(new, name, value)
     if hasattr(new, "__post_init__"):
         new.__post_init__()
+    require_numbers(new)
     return new
 
 
@@ -197,10 +199,8 @@ def is_layer(candidate: Any) -> bool:
 def require_layer(owner: str, candidate: Any) -> None:
     """Refuse what isn't a layer, with an error that says what a layer is."""
     if isinstance(candidate, list | tuple) and not is_layer(candidate):
-        raise TypeError(
-            f"{owner} takes layers one by one, got a {type(candidate).__name__}: write {owner}(*layers), "
-            "or wrap the inner ones in Serial(...)"
-        )
+        remedy = f"write {owner}(*layers), or wrap the inner ones in" if owner.isidentifier() else "make them one,"
+        raise TypeError(f"{owner} takes layers one by one, got a {type(candidate).__name__}: {remedy} Serial(...)")
     if isinstance(candidate, type):
         raise TypeError(f"{owner} takes layers, got the class {candidate.__name__}: write {candidate.__name__}(...)")
     if not is_layer(candidate):

@@ -10,7 +10,7 @@ from table import CASES, COMBINATORS
 
 import jaxnn
 from jaxnn import BatchNorm, Branches, Dense, Dropout, Remat, Repeat, Residual, Serial, Tanh
-from jaxnn.layer import backward_of, couples_batch, is_composite, recipe, require_layer, says, walk
+from jaxnn.layer import backward_of, changed, couples_batch, is_composite, recipe, require_layer, says, walk
 
 
 @dataclass
@@ -139,3 +139,42 @@ def test_a_backward_whose_parts_have_changed_places_is_told(params, got):
     with pytest.raises(TypeError, match=r"Swapped.backward should give Backward\(dparams, dx\).*" + got):
         backward_of(Swapped(), params, (), jnp.ones((4, 3)))
     assert backward_of(Swapped(), (), (), ()) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "wrong"),
+    [
+        (jaxnn.BatchNorm, "momentum", 2.0),
+        (jaxnn.BatchNorm, "epsilon", -1.0),
+        (jaxnn.LayerNorm, "epsilon", float("nan")),
+        (jaxnn.GroupNorm, "epsilon", -1e-5),
+        (jaxnn.RMSNorm, "epsilon", float("inf")),
+        (jaxnn.LeakyReLU, "slope", float("nan")),
+        (jaxnn.PReLU, "slope", float("inf")),
+        (jaxnn.ELU, "alpha", 0.0),
+        (jaxnn.Dropout, "rate", 1.0),
+        (jaxnn.Rescale, "scale", float("nan")),
+        (jaxnn.Rescale, "shift", float("inf")),
+        (jaxnn.Normal, "std", -1.0),
+        (jaxnn.Uniform, "high", float("nan")),
+        (jaxnn.Orthogonal, "gain", float("inf")),
+        (jaxnn.Huber, "delta", 0.0),
+        (jaxnn.SoftmaxCrossEntropy, "label_smoothing", 1.0),
+        (jaxnn.SigmoidCrossEntropy, "label_smoothing", -0.1),
+        (lambda **given: Residual(Dense(2), **given), "scale", float("nan")),
+        (lambda **given: jaxnn.LSTMCell(2, **given), "forget_bias", float("nan")),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_a_number_out_of_its_range_is_refused_where_it_is_given(make, name, wrong):
+    arguments = {"groups": 1} if make is jaxnn.GroupNorm else {}
+    with pytest.raises(ValueError, match=rf"{name} should be in [\[(].*, .*[\])], got {wrong}"):
+        make(**arguments, **{name: wrong})
+    for no_number in ("0.5", None, True, 1j, [0.5]):
+        with pytest.raises(TypeError, match=f"{name} should be a number in"):
+            make(**arguments, **{name: no_number})
+
+
+def test_a_copy_with_a_field_changed_is_checked_too():
+    with pytest.raises(ValueError, match="rate should be in"):
+        changed(Dropout(0.5), rate=2.0)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, Shape, default_float, require_features, require_floating, widened
+from jaxnn.arrays import PyTree, Shape, default_float, number, require_features, require_floating, widened
 from jaxnn.layer import Backward, Forward, Init, Parameterless, recipe
 
 
@@ -110,7 +110,7 @@ class LeakyReLU(Parameterless):
     (`jax.nn.leaky_relu` takes 1).  Keeps one bool a number.  NumPy twin: reference/activations.py.
     """
 
-    slope: float = 0.01
+    slope: float = number("(-inf, inf)", 0.01)
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)
@@ -140,7 +140,7 @@ class PReLU:
     Source: He et al. 2015, section 2.1, equations 1 to 3.  NumPy twin: reference/activations.py.
     """
 
-    slope: float = 0.25
+    slope: float = number("(-inf, inf)", 0.25)
     shared: bool = False
 
     def init(self, key: jax.Array, shape: Shape, dtype: Any = None) -> Init:
@@ -190,11 +190,7 @@ class ELU(Parameterless):
     Source: Clevert et al. 2016, section 3.  NumPy twin: reference/activations.py.
     """
 
-    alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"ELU: alpha should be positive and finite, got {self.alpha}: with 0 it is ReLU()")
+    alpha: float = number("(0, inf)", 1.0)  # with 0 it is ReLU
 
     def forward(self, params: PyTree, state: PyTree, x: jax.Array, *, key: Any = None, train: bool = False) -> Forward:
         require_floating(self, x)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn.arrays import Shape, Static, default_float, require_features, require_floating, wide_dtype, widened
+from jaxnn.arrays import Shape, Static, default_float, number, require_features, require_floating, wide_dtype, widened
 from jaxnn.kernels.barriers import materialized
 from jaxnn.layer import Backward, Forward, Init, changed, recipe
 from jaxnn.mesh_axes import mean_over, n_devices, require_axis
@@ -59,8 +59,8 @@ class BatchNorm:
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.  NumPy twin: reference/normalization.py (of one device).
     """
 
-    momentum: float = 0.9
-    epsilon: float = 1e-5
+    momentum: float = number("[0, 1]", 0.9)
+    epsilon: float = number("[0, inf)", 1e-5)
     axis_name: str | None = None
 
     couples_batch = True

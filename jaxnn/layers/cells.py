@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn.arrays import PyTree, Shape, default_float, require_features, require_floating, require_positive
+from jaxnn.arrays import PyTree, Shape, default_float, number, require_features, require_floating, require_positive
 from jaxnn.layer import Backward, Forward, Init, Layer, recipe
 from jaxnn.layers.initializers import Glorot, Zeros
 
@@ -158,7 +158,7 @@ class LSTMCell(_CellOfVectors):
     ((3, 8), (2, 8), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
     """
 
-    forget_bias: float = 1.0
+    forget_bias: float = number("(-inf, inf)", 1.0)
     precision: str | None = None
 
     def start(self, batch: int, dtype: Any) -> LSTMCarry:

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, Shape, require_floating, require_key, scaled
+from jaxnn.arrays import PyTree, Shape, number, require_floating, require_key, scaled
 from jaxnn.layer import Backward, Forward, Parameterless, recipe
 
 Keep = Literal["bits", "bools", "key"]
@@ -37,12 +37,10 @@ class Dropout(Parameterless):
     Source: Srivastava et al. 2014, section 10 (inverted form).  NumPy twin: reference/layers.py.
     """
 
-    rate: float = 0.5
+    rate: float = number("[0, 1)", 0.5)
     keep: Keep = "bits"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise ValueError(f"Dropout: rate is the fraction dropped and should be in [0, 1), got {self.rate}")
         if self.keep not in get_args(Keep):
             raise ValueError(f"Dropout: keep should be one of {', '.join(get_args(Keep))}, got {self.keep!r}")
 

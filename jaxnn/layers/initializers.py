@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import Shape
+from jaxnn.arrays import Shape, number
 from jaxnn.layer import recipe
 
 Distribution = Literal["truncated_normal", "normal", "uniform"]
@@ -27,7 +27,7 @@ class Zeros:
 class Normal:
     """w ~ N(0, std^2)."""
 
-    std: float = 1.0
+    std: float = number("[0, inf)", 1.0)
 
     def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
         return jax.nn.initializers.normal(self.std)(key, shape, dtype)
@@ -37,8 +37,8 @@ class Normal:
 class Uniform:
     """w ~ U(low, high)."""
 
-    low: float = -0.1
-    high: float = 0.1
+    low: float = number("(-inf, inf)", -0.1)
+    high: float = number("(-inf, inf)", 0.1)
 
     def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, self.low, self.high)
@@ -100,7 +100,7 @@ class Orthogonal:
     Array(True, dtype=bool)
     """
 
-    gain: float = 1.0
+    gain: float = number("(-inf, inf)", 1.0)
 
     def __call__(self, key: jax.Array, shape: Shape, dtype: Any) -> jax.Array:
         if len(shape) < 2:

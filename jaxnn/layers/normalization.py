@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn.arrays import Shape, default_float, require_features, require_floating, require_positive, widened
+from jaxnn.arrays import Shape, default_float, number, require_features, require_floating, require_positive, widened
 from jaxnn.layer import Backward, Forward, Init, recipe
 
 
@@ -62,7 +62,7 @@ class LayerNorm:
     """
 
     n_axes: int = 1
-    epsilon: float = 1e-5
+    epsilon: float = number("[0, inf)", 1e-5)
     scale: bool = True
     bias: bool = True
 
@@ -138,7 +138,7 @@ class GroupNorm:
     """
 
     groups: int
-    epsilon: float = 1e-5
+    epsilon: float = number("[0, inf)", 1e-5)
     scale: bool = True
     bias: bool = True
 
@@ -208,7 +208,7 @@ class RMSNorm:
     Array([[ 0.2, -1.4]], dtype=float32)
     """
 
-    epsilon: float = 1e-6
+    epsilon: float = number("[0, inf)", 1e-6)
     scale: bool = True
 
     bias = False

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxnn.arrays import PyTree, Static, default_float, is_floating, scaled, wide_dtype
+from jaxnn.arrays import PyTree, Static, default_float, is_floating, number, scaled, wide_dtype
 from jaxnn.layer import Backward, Forward, Parameterless, changed, recipe
 
 
@@ -23,8 +23,8 @@ class Rescale(Parameterless):
     NumPy twin: reference/layers.py.
     """
 
-    scale: float = 1.0
-    shift: float = 0.0
+    scale: float = number("(-inf, inf)", 1.0)
+    shift: float = number("(-inf, inf)", 0.0)
     dtype: str | None = None
 
     def in_dtype(self, dtype: str) -> "Rescale":

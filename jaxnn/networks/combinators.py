@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import GetAttrKey, SequenceKey
 
-from jaxnn.arrays import PyTree, Shape, Static, require_positive
+from jaxnn.arrays import PyTree, Shape, Static, number, require_positive
 from jaxnn.kernels.barriers import completed
 from jaxnn.layer import (
     Backward,
@@ -268,7 +268,7 @@ class Residual(_Around):
     Source: He et al. 2016; PRINCIPLES D7.  NumPy twin: reference/combinators.py.
     """
 
-    scale: float = 1.0
+    scale: float = number("(-inf, inf)", 1.0)
 
     def output_shape(self, shape: Shape) -> Shape:
         return _kept_shape(self, self.inner, shape)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from jaxnn.arrays import PyTree, Shape, Static, is_floating, is_integer, require_floating, widened
+from jaxnn.arrays import PyTree, Shape, Static, is_floating, is_integer, number, require_floating, widened
 from jaxnn.layer import recipe, require_hashable
 
 
@@ -133,13 +133,7 @@ class Huber:
     Source: Huber 1964, section 4.  NumPy twin: reference/losses.py.
     """
 
-    delta: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.delta < math.inf:
-            raise ValueError(
-                f"Huber: delta should be positive and finite, got {self.delta}: or take HalfSquaredError()"
-            )
+    delta: float = number("(0, inf)", 1.0)
 
     def check(self, target: Any, output_shape: Shape) -> None:
         _require_numbers(self, target, output_shape)
@@ -171,10 +165,7 @@ class SoftmaxCrossEntropy:
     NumPy twin: reference/losses.py.
     """
 
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        _require_smoothing(self, self.label_smoothing)
+    label_smoothing: float = number("[0, 1)", 0.0)
 
     def check(self, target: Any, output_shape: Shape) -> None:
         _require_classes(self, output_shape)
@@ -232,10 +223,7 @@ class SigmoidCrossEntropy:
     NumPy twin: reference/losses.py.
     """
 
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        _require_smoothing(self, self.label_smoothing)
+    label_smoothing: float = number("[0, 1)", 0.0)
 
     def check(self, target: Any, output_shape: Shape) -> None:
         if len(jnp.shape(target)) == 1:
@@ -318,11 +306,6 @@ def _require_all(loss: Any, wrong: Any, words: str, remedy: str) -> None:
             f"{loss}: targets should {words}: those of {int(wrong.sum())} of {len(wrong)} examples aren't (the first "
             f"is example {int(wrong.argmax())}); {remedy}"
         )
-
-
-def _require_smoothing(loss: Any, smoothing: float) -> None:
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"{type(loss).__name__}: label_smoothing should be in [0, 1), got {smoothing}")
 
 
 def _require_shape(loss: Any, target: Any, output_shape: Shape) -> None:

@@ -139,6 +139,9 @@ def _require_examples(name: str, x: Any, **others: Any) -> None:
             raise ValueError(f"{name}: x and {what} have different lengths, {x.shape[0]} and {array.shape[0]}")
     if x.shape[0] == 0:
         raise ValueError(f"{name}: the set is empty: give at least one example")
+    for what, array in {"x": x, **others}.items():
+        if 0 in array.shape:
+            raise ValueError(f"{name}: {what} has nothing in it, its shape is {array.shape}: no axis may have length 0")
 
 
 @jax.ensure_compile_time_eval()  # so that concrete values stay concrete inside a user's jit

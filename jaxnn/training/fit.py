@@ -22,13 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.arrays import PyTree, is_floating_array, number, register_node, require_positive
+from jaxnn.arrays import PyTree, is_floating_array, kind_of, number, register_node, require_positive
 from jaxnn.layer import Layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.evaluation import metric_for
 from jaxnn.training.examples import checked_splits
 from jaxnn.training.progress import shown
-from jaxnn.training.run import History, Run, require_counted
+from jaxnn.training.run import History, Run, require_counted, require_loop
 
 ENDING = "Ctrl-C: this epoch goes on to its end, and with it the run; a second Ctrl-C stops at once"
 
@@ -139,7 +139,10 @@ def fit(
         interrupted: asked after each epoch whether to end; None means that Ctrl-C is caught.
     Raises: ValueError if there is early stopping and no validation data; and what the loop raises.
     """
+    require_loop("fit", loop)
     data, validation = checked_splits(data, validation, net, loss)
+    if stopping is not None and not hasattr(stopping, "update"):
+        raise TypeError(f"stopping should be such as early_stopping(3), got {kind_of(stopping)}")
     if stopping is not None and validation is None:
         raise ValueError("early stopping watches the validation loss: pass validation=(x, target)")
     require_positive("epochs", epochs)

@@ -17,12 +17,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxnn.arrays import PyTree
+from jaxnn.arrays import PyTree, require_positive
 from jaxnn.layer import Layer
 from jaxnn.objective.losses import Loss
 from jaxnn.training.evaluation import metric_for
 from jaxnn.training.examples import checked_splits
-from jaxnn.training.run import History, Keys, Run, as_argument
+from jaxnn.training.run import History, Keys, Run, as_argument, require_loop, require_run
 
 Devices = int | Sequence[jax.Device] | None
 
@@ -76,8 +76,11 @@ def ensemble(
     >>> history.loss.shape
     (3, 4)
     """
+    require_loop("ensemble", loop)
     data, validation = checked_splits(data, validation, net, loss)
     options["metric"] = metric_for(options.get("metric", "auto"), net, loss, data)
+    if run is not None:
+        require_run(run)
     if (keys is None) == (run is None):
         raise ValueError("ensemble: give either keys=jax.random.split(key, M), or run= to go on with an ensemble")
     own_keys = None if keys is None else _members_keys(keys, share_order)
@@ -133,8 +136,11 @@ def data_parallel(
     Raises: ValueError if the devices don't divide `batch_size`, for `sgd`, for a BatchNorm without `axis_name`, and for
         one with it if a batch isn't a multiple of the number of devices.
     """
+    require_loop("data_parallel", loop)
     data, validation = checked_splits(data, validation, net, loss)
     options["metric"] = metric_for(options.get("metric", "auto"), net, loss, data)
+    if run is not None:
+        require_run(run)
     size = options.get("batch_size", options.get("chunk_size"))
     mesh = _mesh(devices, by, size, f"a batch of {size} examples")
     program = _data_parallel_program(loop, net, loss, mesh, by, tuple(sorted(options.items())))
@@ -247,13 +253,15 @@ def _mesh(devices: Devices, by: str, size: int | None, what: str) -> Mesh:
     if by not in ("shard_map", "pmap"):
         raise ValueError(f'by should be "shard_map" or "pmap", got {by!r}')
     chosen = jax.devices() if devices is None else devices
-    if isinstance(chosen, int):
-        if chosen > len(jax.devices()):
+    if isinstance(chosen, str | int | float | np.generic):
+        require_positive("devices, if a number,", chosen)
+        n = int(chosen)
+        if n > len(jax.devices()):
             raise ValueError(
-                f"{chosen} devices were asked for, but JAX has {len(jax.devices())}: on a CPU start it with "
-                f'jax.config.update("jax_num_cpu_devices", {chosen})'
+                f"{n} devices were asked for, but JAX has {len(jax.devices())}: on a CPU start it with "
+                f'jax.config.update("jax_num_cpu_devices", {n})'
             )
-        chosen = jax.devices()[:chosen]
+        chosen = jax.devices()[:n]
     n = len(chosen)
     if size is not None and size % n:
         raise ValueError(

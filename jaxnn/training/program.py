@@ -15,7 +15,19 @@ from jaxnn.training.augment import require_augment
 from jaxnn.training.epochs import Epoch
 from jaxnn.training.evaluation import evaluate
 from jaxnn.training.examples import Examples
-from jaxnn.training.run import History, Run, as_argument, first_state, real, require_counted, require_node, start
+from jaxnn.training.run import (
+    History,
+    Run,
+    as_argument,
+    first_state,
+    real,
+    require_counted,
+    require_node,
+    require_run,
+    require_single,
+    rule_in,
+    start,
+)
 from jaxnn.training.step import Measured, Task
 
 
@@ -26,6 +38,8 @@ def run_epochs(
     require_positive("epochs", epochs)
     epochs = int(epochs)
     require_counted(epochs, epoch.n_steps(data.n))
+    if run is not None:
+        require_run(run)
     if (run is None) == (key is None):
         raise ValueError(
             "a run needs a key to start from, or a run to go on with, which has its own keys: pass either "
@@ -126,7 +140,10 @@ def _ready(task: Task) -> Task:
         if isinstance(penalty, type) or not isinstance(penalty, Penalty):
             raise TypeError(f"penalty should be such as l2(1e-4), or a tuple of them, got {kind_of(penalty)}")
         require_node("penalty", penalty)
-    return replace(task, update=as_argument(task.update, task.net), penalty=real(task.penalty))
+        require_single("penalty", penalty)
+    update = as_argument(task.update, task.net)
+    require_single("update", rule_in(update))
+    return replace(task, update=update, penalty=real(task.penalty))
 
 
 def _require_rule_of(run: Run, update: Any) -> None:

@@ -1,5 +1,6 @@
 """What a training run carries, and what it records."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.arrays import PyTree, Shape, Static, default_float, kind_of
+from jaxnn.arrays import WITHIN, PyTree, Shape, Static, default_float, kind_of
 from jaxnn.layer import Layer, init_of, require_layer
 from jaxnn.objective.penalties import for_network
 from jaxnn.training.rounding import first_rounding
@@ -157,6 +158,32 @@ def require_node(what: str, node: Any) -> None:
             f"{what}: {name} isn't a pytree, so its numbers can't be arguments of a compiled program: write "
             f"@jaxnn.register_node above @dataclass(frozen=True) and class {name}"
         )
+
+
+def require_single(what: str, node: Any) -> None:
+    """Refuse a rule or penalty of ours, or a schedule inside one, that has an array of numbers where a run has one."""
+    for field in dataclasses.fields(node) if dataclasses.is_dataclass(node) else ():
+        value = getattr(node, field.name)
+        if WITHIN in field.metadata and getattr(value, "ndim", 0):
+            raise ValueError(
+                f"{what}: {type(node).__name__} has an array of {value.shape} as its {field.name}, and a run has one: "
+                "train as many runs by `ensemble`, or one after the other"
+            )
+    for part in jax.tree.leaves(node, is_leaf=lambda part: part is not node):
+        if part is not node:
+            require_single(what, part)
+
+
+def require_run(run: Any) -> None:
+    """Raises: TypeError for what isn't a run, such as all of what a loop gives."""
+    if not isinstance(run, Run):
+        raise TypeError(f"run should be a Run, the first part of what a loop gives, got {kind_of(run)}")
+
+
+def require_loop(owner: str, loop: Any) -> None:
+    """Raises: TypeError for what isn't a loop."""
+    if not callable(loop):
+        raise TypeError(f"{owner}: loop should be a function such as mbgd, got {loop!r}")
 
 
 def real(tree: PyTree) -> PyTree:

@@ -254,7 +254,7 @@ def test_prelu_errors():
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("inf"), float("nan")])
 def test_elu_needs_a_positive_alpha(alpha):
-    with pytest.raises(ValueError, match=r"ELU: alpha should be positive and finite, got .*: with 0 it is ReLU\(\)"):
+    with pytest.raises(ValueError, match=r"ELU: alpha should be in \(0, inf\), got "):
         ELU(alpha)
 
 

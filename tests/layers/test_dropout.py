@@ -164,7 +164,7 @@ def test_errors():
     with pytest.raises(ValueError, match=r"Dropout\(\): needs a key in training and got none: pass key="):
         Dropout().forward((), (), jnp.ones((2, 3)), train=True)
     for rate in (1.0, -0.1, float("nan")):
-        with pytest.raises(ValueError, match=r"rate is the fraction dropped and should be in \[0, 1\)"):
+        with pytest.raises(ValueError, match=r"Dropout: rate should be in \[0, 1\)"):
             Dropout(rate)
     with pytest.raises(ValueError, match="Dropout: keep should be one of bits, bools, key, got 'bytes'"):
         Dropout(keep="bytes")

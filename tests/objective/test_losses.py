@@ -129,7 +129,7 @@ def test_an_outlier_does_not_overflow(loss):
 
 @pytest.mark.parametrize("delta", [0.0, -1.0, float("inf"), float("nan")])
 def test_huber_needs_a_positive_delta(delta):
-    with pytest.raises(ValueError, match=r"Huber: delta should be positive and finite, got .*take HalfSquaredError"):
+    with pytest.raises(ValueError, match=r"Huber: delta should be in \(0, inf\), got "):
         Huber(delta)
 
 

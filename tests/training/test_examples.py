@@ -23,6 +23,14 @@ def test_good_data_is_put_on_the_device(make):
     assert checked(found, NET, LOSS) is found
 
 
+@pytest.mark.parametrize("x", [np.zeros((4, 0)), np.zeros((4, 2, 0, 3))])
+def test_what_has_nothing_in_it_is_refused(x):
+    with pytest.raises(ValueError, match=r"data: x has nothing in it, its shape is \(4, .*0.*\): no axis"):
+        checked((x, LABELS), NET, LOSS)
+    with pytest.raises(ValueError, match="x: x has nothing in it"):
+        features(x)
+
+
 def test_images_stay_bytes():
     x = np.zeros((4, 3), np.uint8)
     assert checked((x, LABELS), NET, LOSS).x.dtype == jnp.uint8

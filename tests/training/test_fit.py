@@ -239,6 +239,11 @@ def test_what_fit_refuses():
             stopping=jaxnn.early_stopping(1),
             **GIVEN,
         )
+    given = {"key": jax.random.key(0), "epochs": 1, **GIVEN}
+    with pytest.raises(TypeError, match="stopping should be such as early_stopping"):
+        jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), stopping=3, **given)
+    with pytest.raises(TypeError, match="fit: loop should be a function such as mbgd, got 'mbgd'"):
+        jaxnn.fit("mbgd", NET, LOSS, examples(), **given)
     with pytest.raises(ValueError, match="epochs should be a positive int, got 0"):
         jaxnn.fit(jaxnn.mbgd, NET, LOSS, examples(), key=jax.random.key(0), epochs=0, **GIVEN)
 

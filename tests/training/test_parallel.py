@@ -179,6 +179,8 @@ def test_what_cannot_be_shared_is_refused():
         "batch of 6 examples can't be shared equally by 4 devices.*multiple of 4", parallel(jaxnn.mbgd), batch_size=6
     )
     refused("sgd: a step has one example.*ensemble", parallel(jaxnn.sgd))
+    for wrong in (0, -1, 2.0, "2"):
+        refused("devices, if a number, should be a positive int", parallel(jaxnn.bgd), devices=wrong)
     refused("99 devices were asked for, but JAX has 4.*jax_num_cpu_devices", parallel(jaxnn.bgd), devices=99)
     refused("ensemble of 6 members can't be shared equally by 4 devices", many, keys=keys(6), devices=4)
     refused(

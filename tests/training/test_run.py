@@ -231,3 +231,33 @@ def test_more_steps_than_a_run_counts_are_refused(key):
             loop(jaxnn.Dense(2), jaxnn.SoftmaxCrossEntropy(), data, epochs=epochs, **given)
     with pytest.raises(ValueError, match="steps that a run counts"):
         jaxnn.fit(jaxnn.sgd, jaxnn.Dense(2), jaxnn.SoftmaxCrossEntropy(), data, epochs=2**31, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [
+        (
+            {"update": jaxnn.gradient_descent(jnp.array([0.1, 0.2]))},
+            ValueError,
+            r"array of \(2,\) as its learning_rate",
+        ),
+        (
+            {"update": jaxnn.chain(jaxnn.clip_by_norm(1.0), jaxnn.adam(jaxnn.schedules.cosine(jnp.ones(3), 9)))},
+            ValueError,
+            r"cosine has an array of \(3,\) as its value, and a run has one: train as many runs by `ensemble`",
+        ),
+        ({"penalty": jaxnn.l2(jnp.ones(2))}, ValueError, "penalty: l2 has an array of"),
+        (
+            {"run": (1, 2), "key": None},
+            TypeError,
+            "run should be a Run, the first part of what a loop gives, got a tuple",
+        ),
+    ],
+    ids=["rate", "schedule", "penalty", "run"],
+)
+def test_what_is_no_run_or_is_several_is_said(key, given, kind, words):
+    given = {"key": key, "update": jaxnn.gradient_descent(0.1), "epochs": 1} | given
+    with pytest.raises(kind, match=words):
+        jaxnn.bgd(NET, LOSS, examples(), **given)
+    with pytest.raises(TypeError, match="ensemble: loop should be a function such as mbgd, got 'bgd'"):
+        jaxnn.ensemble("bgd", NET, LOSS, examples(), keys=jax.random.split(key, 2), epochs=1, update=given["update"])

@@ -270,7 +270,7 @@ def test_images_are_augmented(tmp_path, words):
         ("--epochs 0", "--epochs should be a positive number, got 0"),
         ("--learning-rate -1", "--learning-rate should be a positive number, got -1.0"),
         ("--learning-rate nan", "--learning-rate should be a positive number, got nan"),
-        ("--dropout 1.5", "Dropout: rate is the fraction dropped"),
+        ("--dropout 1.5", "Dropout: rate should be in [0, 1)"),
         ("--hidden 0", "Dense: n_out should be a positive int, got 0"),
         ("--l2 -1", "--l2 should be 0 or a positive number"),
         ("--label-smoothing 2", "--label-smoothing should be in [0, 1)"),

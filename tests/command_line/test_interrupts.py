@@ -30,6 +30,14 @@ def left(monkeypatch):
     return statuses
 
 
+@pytest.fixture(autouse=True)
+def _as_in_a_terminal():
+    """A process in the background is started with Ctrl-C ignored, and hands that on: here it isn't."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -68,28 +76,36 @@ def test_nobody_watches_in_a_script():
         assert interrupted is None
 
 
+HEEDING = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("jaxnn", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def interrupted_runs(three_clouds, tmp_path_factory):
     """Processes that train, and get signals when they have trained a while: status, stderr and folder of each."""
-    ended, words = (
-        {},
-        f"train --data {three_clouds} --hidden 5 --epochs 1000000 --no-compare --no-progress --output run",
-    )
-    started = {}
+    words = f"train --data {three_clouds} --hidden 5 --epochs 1000000 --no-compare --no-progress --output run"
+    started, ended = {}, {}
     for name in ("once", "twice"):
         folder = tmp_path_factory.mktemp(name)
-        command = [sys.executable, "-m", "jaxnn", *words.split()]
+        command = [sys.executable, "-c", HEEDING, *words.split()]
         started[name] = folder, subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-    for name, (folder, process) in started.items():
-        metrics = folder / "run" / METRICS
-        until(lambda metrics=metrics: metrics.exists() and metrics.stat().st_size > 1000)
-        process.send_signal(signal.SIGSTOP if name == "twice" else signal.SIGINT)
-        if name == "twice":  # both are there before the process can come to the end of an epoch
-            os.kill(process.pid, signal.SIGINT)
-            os.kill(process.pid, signal.SIGTERM)
-            process.send_signal(signal.SIGCONT)
-        _, err = process.communicate(timeout=60)
-        ended[name] = process.returncode, err, folder / "run"
+    try:
+        for name, (folder, process) in started.items():
+            metrics = folder / "run" / METRICS
+            until(lambda metrics=metrics: metrics.exists() and metrics.stat().st_size > 1000, seconds=300)
+            process.send_signal(signal.SIGSTOP if name == "twice" else signal.SIGINT)
+            if name == "twice":  # both are there before the process can come to the end of an epoch
+                os.kill(process.pid, signal.SIGINT)
+                os.kill(process.pid, signal.SIGTERM)
+                process.send_signal(signal.SIGCONT)
+            _, err = process.communicate(timeout=300)
+            ended[name] = process.returncode, err, folder / "run"
+    finally:
+        for _, process in started.values():
+            process.kill()
     return ended
 
 

@@ -1,6 +1,7 @@
 """Strict tests, easy use: what JAX lets pass in silence is an error here."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,10 @@ if FAST_COMPILATION:
         "--xla_cpu_use_fusion_emitters=false": jax.__version_info__ < (0, 11),
     }  # by version, because the compiler ends the process over a flag that it doesn't know
     os.environ["XLA_FLAGS"] = " ".join([*(flag for flag in flags if flags[flag]), os.environ.get("XLA_FLAGS", "")])
+
+# A process in the background is started with Ctrl-C ignored, and hands that on; the tests of Ctrl-C press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same few examples every time: a test that fails does so for everybody. Compiling is slow, so there is no deadline.
 hypothesis.settings.register_profile(

@@ -266,13 +266,12 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed: after the first the epoch goes on to its end, the second is left to Python.
 
     The first is answered as soon as Python has its turn, which is when JAX has done what it was asked for.
-    Only the main thread gets signals; in any other there is nothing to catch.
+    Only the main thread gets signals, and a process in the background, or under nohup, ignores this one.
     """
-    pressed = False
-    if threading.current_thread() is not threading.main_thread():
+    pressed, before = False, signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
         yield lambda: False
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def note(*_: Any) -> None:
         nonlocal pressed

@@ -30,14 +30,6 @@ def left(monkeypatch):
     return statuses
 
 
-@pytest.fixture(autouse=True)
-def _as_in_a_terminal():
-    """A process in the background is started with Ctrl-C ignored, and hands that on: here it isn't."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -76,13 +68,6 @@ def test_nobody_watches_in_a_script():
         assert interrupted is None
 
 
-HEEDING = """
-import runpy, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("jaxnn", run_name="__main__", alter_sys=True)
-"""
-
-
 @pytest.fixture(scope="module")
 def interrupted_runs(three_clouds, tmp_path_factory):
     """Processes that train, and get signals when they have trained a while: status, stderr and folder of each."""
@@ -90,7 +75,7 @@ def interrupted_runs(three_clouds, tmp_path_factory):
     started, ended = {}, {}
     for name in ("once", "twice"):
         folder = tmp_path_factory.mktemp(name)
-        command = [sys.executable, "-c", HEEDING, *words.split()]
+        command = [sys.executable, "-m", "jaxnn", *words.split()]
         started[name] = folder, subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     try:
         for name, (folder, process) in started.items():

@@ -174,6 +174,17 @@ def test_a_second_ctrl_c_is_raised_with_what_was_learned():
     assert "attribute fit" in raised.value.__notes__[0]
 
 
+def test_where_ctrl_c_is_ignored_it_stays_so():
+    """As in a process in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        given = {"key": jax.random.key(0), "epochs": 3}
+        fitted = jaxnn.fit(interrupting(jaxnn.mbgd, 1), NET, LOSS, examples(), **given, **GIVEN)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (fitted.ended, len(fitted.history.loss)) == ("epochs", 3)
+
+
 def test_ctrl_c_is_acknowledged(capsys):
     jaxnn.fit(interrupting(jaxnn.mbgd, 1), NET, LOSS, examples(), key=jax.random.key(0), epochs=50, **GIVEN)
     assert "Ctrl-C: this epoch goes on to its end" in capsys.readouterr().err

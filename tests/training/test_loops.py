@@ -370,7 +370,7 @@ def test_bad_calls(loop):
         train(loop, data=(np.ones((N, 5)), LABELS), run=run, key=None)
     with pytest.raises(ValueError, match="pass either key=.* or run="):
         train(loop, run=run)
-    with pytest.raises(ValueError, match=r"labels should be 0 to 9.*10 outputs, got 0 to 10"):
+    with pytest.raises(ValueError, match=r"labels should be 0 to 9.*10 classes apart, got 0 to 10"):
         train(loop, net=Dense(10), data=(X, np.arange(N) + (np.arange(N) == N - 1)))
 
 

@@ -539,6 +539,14 @@ FAULTS = [
         "sums_to_1 = abs(widened(target).sum(axis=1) - 1) <= 9",
         "tests/training/test_evaluation.py",
     ),
+    Fault(
+        "recompilation",
+        "each number of epochs has a program of its own",
+        "training/program.py",
+        "return max(min(1024, 1 << (room.bit_length() - 1)), 1 << (epochs - 1).bit_length())",
+        "return epochs",
+        "tests/training/test_program.py",
+    ),
 ]
 
 

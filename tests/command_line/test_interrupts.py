@@ -96,7 +96,8 @@ def interrupted_runs(three_clouds, tmp_path_factory):
 
 def test_control_c_in_a_process_of_its_own(interrupted_runs):
     status, err, folder = interrupted_runs["once"]
-    assert (status, err.count("\n")) == (130, 2)
+    assert status == 130
+    assert "Traceback" not in err
     assert "Ctrl-C: this epoch goes on to its end" in err
     assert (folder / PARAMS).exists()
     assert '"ended": "interrupted"' in (folder / RESULT).read_text()
